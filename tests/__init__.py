@@ -1,0 +1,1 @@
+"""Tests of hart; a package, so that `from tests.golden import load` works from any working directory."""
