@@ -1,0 +1,212 @@
+"""Train the embedded model's autoencoder: `python -m training.train_tokenizer`. Resumable.
+
+First the encoder and decoder alone, with the latent held at unit variance per channel (a free latent shrinks until
+the codes explain it all and the diffusion head has nothing to add). Then the codebook joins: it follows its codes'
+mean (exponential moving average, unused codes restart), half of the pictures are decoded from codes, half from the
+continuous latent.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderConfig, HARTHybridQuantizer
+from training.common import RUNS, Log, cosine_schedule, load_checkpoint, save_checkpoint
+from training.stream import TrainingScenes
+
+
+@dataclass
+class Settings:
+    steps: int = 1200
+    quantise_from: int = 450
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    vocab_size: int = 1024
+    z_channels: int = 16
+    ch: int = 16
+    ch_mult: tuple[int, ...] = (1, 2, 4, 8)
+    norm_groups: int = 4
+    seed: int = 0
+
+
+class Codebook:
+    """Moving averages of what each code stands for; codes nobody used for a while restart at a random vector."""
+
+    def __init__(self, quantizer: HARTHybridQuantizer, decay: float = 0.95):
+        self.quantizer, self.decay = quantizer, decay
+        self.count_V = torch.ones(quantizer.vocab_size)
+        self.sum_VC = quantizer.embedding.weight.detach().clone()
+
+    @torch.no_grad()
+    def update(self, vectors_NC: Tensor, idx_N: Tensor, weight_N: Tensor) -> None:
+        count = torch.zeros_like(self.count_V).index_add_(0, idx_N, weight_N)
+        total = torch.zeros_like(self.sum_VC).index_add_(0, idx_N, vectors_NC * weight_N[:, None])
+        self.count_V.lerp_(count, 1 - self.decay)
+        self.sum_VC.lerp_(total, 1 - self.decay)
+        dead = self.count_V < 0.02 * self.count_V.mean()
+        fresh = vectors_NC[torch.multinomial(weight_N, len(dead), replacement=True)][dead]
+        mean = self.count_V.mean()
+        self.sum_VC[dead], self.count_V[dead] = fresh * mean, mean
+        self.quantizer.embedding.weight.copy_(self.sum_VC / self.count_V[:, None].clamp_min(1e-6))
+
+
+def quantise(quantizer: HARTHybridQuantizer, f: Tensor, codebook: Codebook | None) -> tuple[Tensor, Tensor]:
+    """Codes' latent map as generation builds it (no phi at the last stage) and the mean squared error over stages."""
+    f_hat, loss, seen = torch.zeros_like(f), f.new_zeros(()), []
+    target = f.detach()
+    for idx, rest, part in quantizer.residual_stages(target, quantizer.v_patch_nums, phi_at_last=False):
+        side = idx.shape[-1]
+        z = F.adaptive_avg_pool2d(rest.detach(), side).permute(0, 2, 3, 1).flatten(0, 2)
+        seen.append((z, idx.flatten(), torch.full((len(z),), 1 / side)))
+        f_hat = f_hat + part
+        loss = loss + F.mse_loss(f_hat, target) + 0.25 * F.mse_loss(f_hat.detach(), f)
+    if codebook:
+        codebook.update(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+    return f_hat, loss / len(seen)
+
+
+def unit_variance_penalty(f: Tensor) -> Tensor:
+    std, mean = torch.std_mean(f, dim=(0, 2, 3))
+    return (std - 1).square().mean() + mean.square().mean()
+
+
+def reconstruction_loss(out: Tensor, img: Tensor) -> Tensor:
+    return F.l1_loss(out, img) + 4 * F.mse_loss(out, img)
+
+
+def psnr(out: Tensor, img: Tensor) -> float:
+    """Mean over pictures of the peak signal-to-noise ratio in dB; pictures in [-1, 1]."""
+    mse = (out.clamp(-1, 1) - img).square().mean(dim=(1, 2, 3)) / 4
+    return float(-10 * torch.log10(mse.clamp_min(1e-10)).mean())
+
+
+class TokenizerTraining:
+    def __init__(self, settings: Settings, run: str):
+        torch.manual_seed(settings.seed)
+        self.settings, self.folder = settings, RUNS / run
+        fields = {k: v for k, v in asdict(settings).items() if k in ("vocab_size", "z_channels", "ch", "ch_mult", "norm_groups")}
+        self.model = HARTAutoEncoder(HARTAutoEncoderConfig(quantizer_type="var_hybrid", **fields))
+        self.model.to(memory_format=torch.channels_last)
+        self.model.quantize.embedding.requires_grad_(False)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.codebook: Codebook | None = None
+        self.data = TrainingScenes(seed=settings.seed, big_share=0.6)
+        self.test = self.data.held_out_batch(32)
+        self.log = Log(self.folder)
+        self.step = 0
+
+    def latent_to_picture(self, f: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.model.decoder(self.model.post_quant_conv(f)).float()
+
+    def latent(self, img: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            h = self.model.encoder(img)
+        return self.model.quant_conv(h.float())
+
+    def start_codebook(self) -> None:
+        """k-means of the residuals, by moving averages over a few hundred pictures, before training goes on."""
+        weight = self.model.quantize.embedding.weight
+        with torch.no_grad():
+            latents = [self.latent(self.data.batch(32)) for _ in range(8)]
+            flat = torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in latents])
+            weight.copy_(flat[torch.randperm(len(flat))[: len(weight)]] * torch.rand(len(weight), 1))
+            self.codebook = Codebook(self.model.quantize, decay=0.8)
+            for round_index in range(40):
+                quantise(self.model.quantize, latents[round_index % len(latents)], self.codebook)
+            self.codebook.decay = 0.97
+
+    def train_step(self) -> dict[str, float]:
+        factor = cosine_schedule(self.step, self.settings.steps, warmup=40)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * factor
+        img = self.data.batch(self.settings.batch_size)
+        f = self.latent(img)
+        loss = 0.1 * unit_variance_penalty(f)
+        losses = {}
+        decoded = f
+        if self.codebook:
+            half = len(f) // 2
+            f_hat, code_loss = quantise(self.model.quantize, f, self.codebook)
+            straight_through = f + (f_hat - f).detach() + (f_hat - f_hat.detach())
+            decoded = torch.cat([straight_through[:half], f[half:]])
+            loss = loss + 0.2 * code_loss
+            losses["code_mse"] = float(code_loss.detach())
+        else:
+            decoded = f + torch.randn_like(f) * 0.1 * torch.rand(len(f), 1, 1, 1)
+        rec = reconstruction_loss(self.latent_to_picture(decoded), img)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + rec).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return losses | {"reconstruction": float(rec.detach()), "penalty": float(loss.detach())}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float | list[float]]:
+        f = self.latent(self.test)
+        scores: dict[str, float | list[float]] = {"psnr_continuous": round(psnr(self.latent_to_picture(f), self.test), 2)}
+        if self.codebook:
+            f_hat, stages = torch.zeros_like(f), []
+            for _, _, part in self.model.quantize.residual_stages(f, self.model.quantize.v_patch_nums, phi_at_last=False):
+                f_hat = f_hat + part
+                stages.append(round(psnr(self.latent_to_picture(f_hat), self.test), 2))
+            scores["psnr_after_stage"] = stages
+            residual = f - f_hat
+            scores["residual_std"] = round(float(residual.std()), 3)
+            scores["residual_99"] = round(float(residual.abs().flatten()[::7].quantile(0.99)), 3)
+        return scores
+
+    def state(self) -> dict:
+        codebook = {"count": self.codebook.count_V, "sum": self.codebook.sum_VC} if self.codebook else {}
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "codebook": codebook,
+            "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.settings).items()},
+        }
+
+    def resume(self) -> None:
+        state = load_checkpoint(self.folder / "last.pt")
+        if state is None:
+            return
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["codebook"]:
+            self.codebook = Codebook(self.model.quantize, decay=0.97)
+            self.codebook.count_V, self.codebook.sum_VC = state["codebook"]["count"], state["codebook"]["sum"]
+
+    def run(self) -> None:
+        self.resume()
+        while self.step < self.settings.steps:
+            if self.step >= self.settings.quantise_from and self.codebook is None:
+                self.start_codebook()
+            losses = self.train_step()
+            self.step += 1
+            if self.step % 10 == 0:
+                self.log(step=self.step, **{name: round(value, 4) for name, value in losses.items()})
+            if self.step % 150 == 0 or self.step == self.settings.steps:
+                self.model.eval()
+                self.log(step=self.step, **self.evaluate())
+                self.model.train()
+                save_checkpoint(self.folder / "last.pt", self.state())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="tokenizer", help="folder under training/runs")
+    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--quantise_from", type=int, default=Settings.quantise_from)
+    parser.add_argument("--batch_size", type=int, default=Settings.batch_size)
+    arguments = parser.parse_args()
+    run = arguments.__dict__.pop("run")
+    TokenizerTraining(Settings(**vars(arguments)), run).run()
+
+
+if __name__ == "__main__":
+    main()
