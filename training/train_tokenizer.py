@@ -87,7 +87,11 @@ class TokenizerTraining:
     def __init__(self, settings: Settings, run: str):
         torch.manual_seed(settings.seed)
         self.settings, self.folder = settings, RUNS / run
-        fields = {k: v for k, v in asdict(settings).items() if k in ("vocab_size", "z_channels", "ch", "ch_mult", "norm_groups")}
+        fields = {
+            k: v
+            for k, v in asdict(settings).items()
+            if k in ("vocab_size", "z_channels", "ch", "ch_mult", "norm_groups")
+        }
         self.model = HARTAutoEncoder(HARTAutoEncoderConfig(quantizer_type="var_hybrid", **fields))
         self.model.to(memory_format=torch.channels_last)
         self.model.quantize.embedding.requires_grad_(False)
@@ -148,10 +152,14 @@ class TokenizerTraining:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float | list[float]]:
         f = self.latent(self.test)
-        scores: dict[str, float | list[float]] = {"psnr_continuous": round(psnr(self.latent_to_picture(f), self.test), 2)}
+        scores: dict[str, float | list[float]] = {
+            "psnr_continuous": round(psnr(self.latent_to_picture(f), self.test), 2)
+        }
         if self.codebook:
             f_hat, stages = torch.zeros_like(f), []
-            for _, _, part in self.model.quantize.residual_stages(f, self.model.quantize.v_patch_nums, phi_at_last=False):
+            for _, _, part in self.model.quantize.residual_stages(
+                f, self.model.quantize.v_patch_nums, phi_at_last=False
+            ):
                 f_hat = f_hat + part
                 stages.append(round(psnr(self.latent_to_picture(f_hat), self.test), 2))
             scores["psnr_after_stage"] = stages

@@ -1,0 +1,1 @@
+"""HART: hybrid autoregressive transformer for text-to-image generation."""
