@@ -1,0 +1,85 @@
+"""Load the language model that encodes prompts, and the system prompt that belongs to a checkpoint."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SYSTEM_PROMPT_FILE = "system_prompt.txt"
+
+
+class TextModel(NamedTuple):
+    """A language model without head, in evaluation mode, and its tokenizer."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+def load_text_model(
+    path: str | os.PathLike[str],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> TextModel:
+    """Load a decoder-only language model and its tokenizer from a folder; nothing is fetched from a network.
+
+    Args:
+        path: folder with `config.json`, safetensors weights and the tokenizer's files.
+        dtype: dtype of the weights.
+        device: where the weights go.
+
+    Raises:
+        FileNotFoundError: the folder or its `config.json` is missing.
+        ValueError: configuration, weights or tokenizer cannot be read, or some weights are missing.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"text model folder {str(folder)!r} does not exist; give a folder on this machine")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"text model folder {str(folder)!r} has no config.json")
+    try:
+        tokenizer = _load_tokenizer(folder)
+        model, report = AutoModel.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(f"text model in {str(folder)!r} cannot be loaded: {error}") from error
+    # transformers would go on with random weights in their place.
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ValueError(f"text model in {str(folder)!r} lacks {len(missing)} weights, among them {missing[0]!r}")
+    return TextModel(model.to(device).eval(), tokenizer)
+
+
+def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of the class that its own configuration names.
+
+    `AutoTokenizer` of transformers 5 goes by the model's type instead, so that a model of type qwen2 with a
+    tokenizer of another kind is silently given Qwen2's way of splitting words.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    config_file = folder / "tokenizer_config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
+    plain = config.get("tokenizer_class") == "PreTrainedTokenizerFast"
+    loader = PreTrainedTokenizerFast if plain else AutoTokenizer
+    return loader.from_pretrained(folder, local_files_only=True)
+
+
+def load_system_prompt(checkpoint_root: str | os.PathLike[str]) -> str | None:
+    """Read `system_prompt.txt` of a checkpoint, the folder that holds `llm` and `tokenizer`.
+
+    The text is returned as it stands, final line break included: the image model was trained with exactly one text.
+
+    Returns:
+        The text, or None if there is no such file or it is empty.
+    """
+    file = Path(checkpoint_root) / SYSTEM_PROMPT_FILE
+    return (file.read_text(encoding="utf-8") or None) if file.is_file() else None
