@@ -1,1 +1,70 @@
-"""Evaluation by program of the pictures that the embedded model paints; no pretrained network is needed."""
+"""Evaluation by program of the pictures that the embedded model paints; no pretrained network is needed.
+
+Example:
+    >>> from hart.evaluation import evaluate_pictures, parse_caption
+    >>> scene = parse_caption("a small 3d fox on an orange background at the top left")
+    >>> evaluate_pictures([image], [scene])["overall"]["share"]  # image: [H, H, 3]
+"""
+
+from hart.evaluation.checker import (
+    ATTRIBUTES,
+    PictureCheck,
+    check_picture,
+    check_pictures,
+    evaluate_pictures,
+    tabulate,
+)
+from hart.evaluation.model import SPLITS, draw_scenes, evaluate_model
+from hart.evaluation.scenes import (
+    CANVAS,
+    COLOURS,
+    LAYOUTS,
+    POSITIONS,
+    SIDES,
+    STYLES,
+    Scene,
+    SceneObject,
+    Sprites,
+    all_scenes,
+    compose,
+    compose_batch,
+    held_out_colour,
+    is_held_out,
+    load_objects,
+    parse_caption,
+)
+from hart.evaluation.statistics import Table, count_table, wilson_interval
+from hart.evaluation.templates import Templates, load_templates
+
+__all__ = [
+    "ATTRIBUTES",
+    "CANVAS",
+    "COLOURS",
+    "LAYOUTS",
+    "POSITIONS",
+    "SIDES",
+    "SPLITS",
+    "STYLES",
+    "PictureCheck",
+    "Scene",
+    "SceneObject",
+    "Sprites",
+    "Table",
+    "Templates",
+    "all_scenes",
+    "check_picture",
+    "check_pictures",
+    "compose",
+    "compose_batch",
+    "count_table",
+    "draw_scenes",
+    "evaluate_model",
+    "evaluate_pictures",
+    "held_out_colour",
+    "is_held_out",
+    "load_objects",
+    "load_templates",
+    "parse_caption",
+    "tabulate",
+    "wilson_interval",
+]
