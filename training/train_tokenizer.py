@@ -10,20 +10,22 @@ import argparse
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderConfig, HARTHybridQuantizer
-from training.common import RUNS, Log, cosine_schedule, load_checkpoint, save_checkpoint
+from hart.modules.models.autoencoder.quantize.phi import PhiConv
+from training.common import RUNS, Log, MuonAdamW, cosine_schedule, load_checkpoint, save_checkpoint
 from training.stream import TrainingScenes
 
 
 @dataclass
 class Settings:
-    steps: int = 1200
-    quantise_from: int = 450
+    steps: int = 850
+    quantise_from: int = 300
     batch_size: int = 16
     learning_rate: float = 2e-3
+    muon_rate: float = 0.02
     vocab_size: int = 1024
     z_channels: int = 16
     ch: int = 16
@@ -68,6 +70,24 @@ def quantise(quantizer: HARTHybridQuantizer, f: Tensor, codebook: Codebook | Non
     return f_hat, loss / len(seen)
 
 
+def start_as_identity(model: HARTAutoEncoder) -> None:
+    """Kernels that keep a signal's variance, and residual branches that start at zero: gradients reach everything."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+        if name.endswith(("conv2", "proj_out")):
+            nn.init.zeros_(module.weight)
+        if isinstance(module, PhiConv):
+            nn.init.dirac_(module.weight)
+
+
+def hidden_kernels(model: HARTAutoEncoder) -> set[str]:
+    """Kernels for Muon: all but the first and last layers and the phi convolutions."""
+    outer = ("quantize.", "encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv")
+    return {name for name, p in model.named_parameters() if p.ndim == 4 and not name.startswith(outer)}
+
+
 def unit_variance_penalty(f: Tensor) -> Tensor:
     std, mean = torch.std_mean(f, dim=(0, 2, 3))
     return (std - 1).square().mean() + mean.square().mean()
@@ -93,10 +113,12 @@ class TokenizerTraining:
             if k in ("vocab_size", "z_channels", "ch", "ch_mult", "norm_groups")
         }
         self.model = HARTAutoEncoder(HARTAutoEncoderConfig(quantizer_type="var_hybrid", **fields))
+        start_as_identity(self.model)
         self.model.to(memory_format=torch.channels_last)
         self.model.quantize.embedding.requires_grad_(False)
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimizer = MuonAdamW(
+            self.model, hidden_kernels(self.model), settings.muon_rate, settings.learning_rate, betas=(0.9, 0.98)
+        )
         self.codebook: Codebook | None = None
         self.data = TrainingScenes(seed=settings.seed, big_share=0.6)
         self.test = self.data.held_out_batch(32)
@@ -125,9 +147,6 @@ class TokenizerTraining:
             self.codebook.decay = 0.97
 
     def train_step(self) -> dict[str, float]:
-        factor = cosine_schedule(self.step, self.settings.steps, warmup=40)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * factor
         img = self.data.batch(self.settings.batch_size)
         f = self.latent(img)
         loss = 0.1 * unit_variance_penalty(f)
@@ -143,10 +162,8 @@ class TokenizerTraining:
         else:
             decoded = f + torch.randn_like(f) * 0.1 * torch.rand(len(f), 1, 1, 1)
         rec = reconstruction_loss(self.latent_to_picture(decoded), img)
-        self.optimizer.zero_grad(set_to_none=True)
         (loss + rec).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimizer.step(cosine_schedule(self.step, self.settings.steps, warmup=20))
         return losses | {"reconstruction": float(rec.detach()), "penalty": float(loss.detach())}
 
     @torch.no_grad()

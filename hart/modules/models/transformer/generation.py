@@ -1,0 +1,314 @@
+"""Painting, stage by stage: from text features to the accumulated latent map (spec section 6).
+
+All state of one call lives in a `Generation`; nothing is kept on modules, so an exception leaves nothing behind and
+two threads may paint with one model. Shapes: B pictures, R = 2B rows (conditional first), T text tokens, C width,
+c code channels, V codes, P side of the last stage.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hart.modules.models.transformer.seeds import PictureRandom, Seed
+from hart.modules.networks.kv_cache import KVCache
+from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
+from hart.modules.networks.sampling import (
+    guide,
+    keep_top_k,
+    keep_top_p,
+    sample_codes,
+    soft_codes,
+    stage_top_k,
+    tokens_to_decode,
+)
+from hart.modules.networks.stage import Stage
+
+if TYPE_CHECKING:
+    from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+
+
+@dataclass(frozen=True)
+class GenerationInputs:
+    """Arguments of `HARTForT2I.autoregressive_infer_cfg`, in its order."""
+
+    B: int
+    label_B: Tensor | None
+    g_seed: Seed
+    cfg: float
+    top_k: int
+    top_p: float
+    more_smooth: bool
+    context_position_ids: Tensor | None
+    context_mask: Tensor | None
+    final_stage: int
+    num_maskgit_iters: int
+    orders: Tensor | None = None
+    diffusion_noise: Sequence[Tensor] | None = None
+    callback_on_stage_end: Callable[[int, Any], None] | None = None
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """What a callback sees after a stage.
+
+    Args:
+        index: 0-based stage.
+        num_stages: stages K in all.
+        side: side p of the stage's token map.
+        f_hat: accumulated latent map [B, c, P, P]; do not change it.
+    """
+
+    index: int
+    num_stages: int
+    side: int
+    f_hat: Tensor
+    decode: Callable[[Tensor], Tensor]
+
+    def preview(self) -> Tensor:
+        """The picture so far [B, 3, H, W] in [0, 1]: one pass of the decoder."""
+        return self.decode(self.f_hat)
+
+
+def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
+    """Paint and return the latent map [B, c, P, P].
+
+    Raises:
+        ValueError: an argument that does not fit, or logits that are not finite.
+    """
+    check_inputs(model, inputs)
+    run = Generation(model, inputs)
+    last = run.num_stages - 1
+    tokens_RnC = run.text_tokens()
+    for index in range(last):
+        codes_BcPP = run.predict_codes(index, tokens_RnC)
+        next_map = run.add_to_map(index, codes_BcPP)
+        tokens_RnC = run.image_tokens(index + 1, next_map)
+        run.report(index)
+    run.paint_last_stage(tokens_RnC)
+    run.report(last)
+    return run.f_hat
+
+
+class Generation:
+    """One call: text, KV cache, random draws and the latent map so far."""
+
+    def __init__(self, model: "HARTForT2I", inputs: GenerationInputs):
+        self.model, self.inputs = model, inputs
+        self.config, self.quantizer = model.config, model.vae.quantize
+        self.sides = self.config.patch_nums
+        self.num_stages = len(self.sides)
+        self.num_pictures = inputs.B
+        self.random = PictureRandom(inputs.g_seed, inputs.B, model.device)
+        self.levels_KC = model.level_table()
+        self._embed_text()
+        like = self.text_RTC
+        heads, capacity = self.config.num_heads, self.config.context_token + self.config.num_image_tokens - 1
+        self.kv = KVCache(self.config.depth, 2 * inputs.B, heads, self.config.embed_dim // heads, capacity, like)
+        self.f_hat = like.new_zeros(inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
+        self.codebook_Vc = self.quantizer.embedding.weight.float()
+        self.noise_used = 0
+
+    # -- inputs of a stage -------------------------------------------------------------------------------------------
+
+    def _embed_text(self) -> None:
+        """Conditional rows, then unconditional ones: zero features, positions 0, and a mask of the first token."""
+        model, inputs, tokens = self.model, self.inputs, self.config.context_token
+        text_BTD = inputs.label_B
+        if text_BTD is None:
+            text_BTD = torch.zeros(inputs.B, tokens, self.config.context_dim, device=model.device)
+        text_BTD = text_BTD.to(model.device, torch.float32)
+        position_BT = _or_zeros(inputs.context_position_ids, text_BTD)
+        mask_BT = _or_first_token(inputs.context_mask, text_BTD)
+        position_RT = torch.cat([position_BT, torch.zeros_like(position_BT)])
+        mask_RT = torch.cat([mask_BT, _or_first_token(None, text_BTD)])
+        self.text_RTC = model.embed_text(torch.cat([text_BTD, torch.zeros_like(text_BTD)]))
+        self.head_condition = model.head_nm.condition(self.text_RTC)
+        self.pooled_RC = model.pooled_text(self.text_RTC, mask_RT)
+        self.text_position_RT = position_RT
+
+    def text_tokens(self) -> Tensor:
+        """Input of the first stage [R, T, C]: the text."""
+        tokens_RTC = self.text_RTC + self.levels_KC[0]
+        if self.config.attn_type == "gpt2":
+            tokens_RTC = tokens_RTC + self.model.pos_start + self.model.pos_1LC[:, : tokens_RTC.shape[1]]
+        return tokens_RTC
+
+    def image_tokens(self, index: int, map_Bcpp: Tensor) -> Tensor:
+        """Input of a later stage [R, p*p, C]: the accumulated map at its size, the same for both halves."""
+        embed = self.model.word_embed
+        tokens_BnC = embed(map_Bcpp.flatten(2).transpose(1, 2).to(embed.weight.dtype)) + self.levels_KC[index]
+        if self.config.attn_type == "gpt2":
+            start = self.config.context_token + sum(side * side for side in self.sides[1:index])
+            tokens_BnC = tokens_BnC + self.model.pos_1LC[:, start : start + tokens_BnC.shape[1]]
+        return tokens_BnC.repeat(2, 1, 1)
+
+    def stage(self, index: int) -> Stage:
+        """What the blocks need to know; the rotary tables are made here, once per stage."""
+        return Stage(index, rope=self._rope(index), kv=self.kv, condition_RC=self.pooled_RC)
+
+    def _rope(self, index: int) -> Rope | None:
+        if self.config.attn_type == "gpt2":
+            return None
+        head_dim, dtype = self.config.embed_dim // self.config.num_heads, self.text_RTC.dtype
+        if index == 0:
+            return text_rope(self.text_position_RT, head_dim, dtype)
+        offset_R = self.text_position_RT[:, -1]
+        return image_rope(token_map_positions(self.sides[index], self.sides[-1], offset_R), head_dim, dtype)
+
+    # -- a stage before the last -------------------------------------------------------------------------------------
+
+    def ratio(self, index: int) -> float:
+        """How far along the pyramid a stage is; the last stage keeps the ratio of the one before."""
+        return min(index, self.num_stages - 2) / (self.num_stages - 1)
+
+    def predict_codes(self, index: int, tokens_RnC: Tensor) -> Tensor:
+        """Run the blocks and draw the stage's codes, as a map [B, c, p, p]."""
+        x_RnC = self.model.run_blocks(tokens_RnC, self.stage(index))
+        if index == 0:
+            x_RnC = x_RnC[:, -1:]  # the first code is read off the last text token alone
+        _, codes_Bnc = self.draw_codes(index, x_RnC)
+        side = self.sides[index]
+        return codes_Bnc.transpose(1, 2).unflatten(2, (side, side))
+
+    def draw_codes(self, index: int, x_RnC: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling."""
+        inputs, ratio = self.inputs, self.ratio(index)
+        logits_BnV = guide(self.model.get_logits(x_RnC, self.head_condition), inputs.cfg * ratio)
+        self._check_finite(index, logits_BnV)
+        keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
+        keep_top_p(logits_BnV, inputs.top_p)
+        idx_Bn = sample_codes(logits_BnV, self.random.sampling)
+        if inputs.more_smooth:
+            return idx_Bn, soft_codes(logits_BnV, ratio, self.codebook_Vc, self.random.sampling)
+        return idx_Bn, F.embedding(idx_Bn, self.codebook_Vc)
+
+    def _check_finite(self, index: int, logits_BnV: Tensor) -> None:
+        if not torch.isfinite(logits_BnV.sum()):
+            raise ValueError(
+                f"logits of stage {index} (side {self.sides[index]}) are not finite in {self.text_RTC.dtype}; "
+                "try dtype bfloat16 or float32, or a smaller cfg."
+            )
+
+    def add_to_map(self, index: int, codes_Bcpp: Tensor) -> Tensor:
+        """Add the stage's codes to the latent map; return the next stage's input map."""
+        quantizer_dtype = self.codebook_dtype
+        self.f_hat, next_map = self.quantizer.get_next_autoregressive_input(
+            index, self.num_stages, self.f_hat.to(quantizer_dtype), codes_Bcpp.to(quantizer_dtype), self.sides
+        )
+        return next_map
+
+    @property
+    def codebook_dtype(self) -> torch.dtype:
+        return self.quantizer.embedding.weight.dtype
+
+    # -- the last stage ----------------------------------------------------------------------------------------------
+
+    def paint_last_stage(self, tokens_RnC: Tensor) -> None:
+        """Decode the last stage in rounds over a permutation and add codes and residuals, without phi."""
+        index, side = self.num_stages - 1, self.sides[-1]
+        stage, painted = self.stage(index), self.f_hat.new_zeros(self.num_pictures, side * side, self.f_hat.shape[1])
+        painted = painted.float()
+        for positions_Bm in self._rounds(side):
+            if positions_Bm is None:
+                part_Bmc = self._last_stage_tokens(index, tokens_RnC, stage)
+                painted += part_Bmc
+                continue
+            both_Rm = positions_Bm.repeat(2, 1)
+            chosen_RmC = tokens_RnC.gather(1, both_Rm[..., None].expand(-1, -1, tokens_RnC.shape[-1]))
+            part_Bmc = self._last_stage_tokens(index, chosen_RmC, stage.select(both_Rm))
+            painted.scatter_(1, positions_Bm[..., None].expand_as(part_Bmc), part_Bmc)
+        self.f_hat = self.f_hat + painted.transpose(1, 2).unflatten(2, (side, side)).to(self.f_hat.dtype)
+
+    def _last_stage_tokens(self, index: int, tokens_RmC: Tensor, stage: Stage) -> Tensor:
+        """Codes plus residuals [B, m, c] of some last-stage tokens, float32."""
+        x_RmC = self.model.run_blocks(tokens_RmC, stage)
+        idx_Bm, codes_Bmc = self.draw_codes(index, x_RmC)
+        if self.inputs.final_stage != 0:
+            return codes_Bmc.float()
+        hard_Rmc = F.embedding(idx_Bm, self.codebook_Vc).repeat(2, 1, 1)
+        z_NC = self.model.diffusion_condition(x_RmC, hard_Rmc).flatten(0, 1)
+        guidance = self.inputs.cfg * self.ratio(index)
+        residual = self.model.diffloss.sample(z_NC, cfg=guidance, **self._diffusion_noise())
+        return codes_Bmc.float() + residual.view(*idx_Bm.shape, -1)
+
+    def _diffusion_noise(self) -> dict[str, Any]:
+        """Injected noise of this round, else generators."""
+        given = self.inputs.diffusion_noise
+        if given is None:
+            return {"generators": self.random.noise}
+        per_round = self.model.diffloss.num_sampling_steps + 1
+        part = given[self.noise_used : self.noise_used + per_round]
+        self.noise_used += per_round
+        return {"noise": part}
+
+    def _rounds(self, side: int) -> list[Tensor | None]:
+        """Positions [B, m] that each round decodes, ascending; a single round takes all tokens as they stand."""
+        rounds = self.inputs.num_maskgit_iters
+        if rounds == 1:
+            return [None]
+        orders_BN = self.inputs.orders
+        if orders_BN is None:
+            orders_BN = self.random.orders(side * side)
+        orders_BN, parts, end = orders_BN.to(self.f_hat.device), [], side * side
+        for count in tokens_to_decode(side, rounds):
+            parts.append(orders_BN[:, end - count : end].sort(dim=1).values)
+            end -= count
+        return parts
+
+    def report(self, index: int) -> None:
+        """Tell the caller that a stage is done."""
+        callback = self.inputs.callback_on_stage_end
+        if callback is not None:
+            info = StageInfo(index, self.num_stages, self.sides[index], self.f_hat, self.model.latent_to_img)
+            callback(index, info)
+
+
+def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
+    """Raise a ValueError that names the argument, what it is and what is allowed."""
+    config = model.config
+    if not isinstance(inputs.B, int) or inputs.B < 1:
+        raise ValueError(f"B is {inputs.B!r}; allowed is a whole number of pictures from 1.")
+    if not (isinstance(inputs.cfg, int | float) and math.isfinite(inputs.cfg) and inputs.cfg >= 0):
+        raise ValueError(f"cfg is {inputs.cfg!r}; allowed is a finite guidance scale from 0.")
+    if not isinstance(inputs.top_k, int) or inputs.top_k < 0:
+        raise ValueError(f"top_k is {inputs.top_k!r}; allowed is a whole number from 0 (0 is the published rule).")
+    if not 0 <= inputs.top_p <= 1:
+        raise ValueError(f"top_p is {inputs.top_p!r}; allowed is 0 to 1 (0 switches it off).")
+    last = config.patch_nums[-1] ** 2
+    if not isinstance(inputs.num_maskgit_iters, int) or not 1 <= inputs.num_maskgit_iters <= last:
+        raise ValueError(f"num_maskgit_iters is {inputs.num_maskgit_iters!r}; allowed are 1 to {last}.")
+    text_shape = (inputs.B, config.context_token, config.context_dim)
+    _check_tensor("label_B", inputs.label_B, text_shape, floating=True)
+    _check_tensor("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
+    _check_tensor("context_mask", inputs.context_mask, text_shape[:2], floating=False)
+    _check_tensor("orders", inputs.orders, (inputs.B, last), floating=False)
+    if inputs.label_B is not None and inputs.context_position_ids is None:
+        raise ValueError(f"context_position_ids is None; allowed is an integer tensor {list(text_shape[:2])}.")
+
+
+def _check_tensor(name: str, value: Tensor | None, shape: tuple[int, ...], floating: bool) -> None:
+    if value is None:
+        return
+    kind = "floating-point" if floating else "integer or bool"
+    if not isinstance(value, Tensor) or value.is_floating_point() != floating or tuple(value.shape) != shape:
+        given = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else repr(type(value).__name__)
+        raise ValueError(f"{name} is {given}; allowed is a {kind} tensor of shape {list(shape)}.")
+
+
+def _or_zeros(position_BT: Tensor | None, like_BTD: Tensor) -> Tensor:
+    if position_BT is None:
+        return torch.zeros(like_BTD.shape[:2], dtype=torch.long, device=like_BTD.device)
+    return position_BT.to(like_BTD.device)
+
+
+def _or_first_token(mask_BT: Tensor | None, like_BTD: Tensor) -> Tensor:
+    if mask_BT is not None:
+        return mask_BT.to(like_BTD.device, torch.bool)
+    mask_BT = torch.zeros(like_BTD.shape[:2], dtype=torch.bool, device=like_BTD.device)
+    mask_BT[:, 0] = True
+    return mask_BT

@@ -1,0 +1,154 @@
+"""Checkpoints in the published layout: which file, which keys, which errors."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc, HARTAutoEncoderWithDiscConfig
+from hart.modules.models.transformer.configuration import HARTForT2IConfig
+from hart.utils.paths import check_model_type, tokenizer_folder, transformer_folder
+
+EMA_FILES = ("ema_model.safetensors", "ema_model.bin")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def load_transformer(
+    cls: type, parent_from_pretrained: Callable, path: str | os.PathLike, args: tuple, kwargs: dict[str, Any]
+) -> Any:
+    """Build a transformer from a checkpoint folder and attach its tokenizer; see `HARTForT2I.from_pretrained`."""
+    ema, vae = kwargs.pop("ema", True), kwargs.pop("vae", None)
+    folder = transformer_folder(path)
+    config = kwargs.pop("config", None) or HARTForT2IConfig.from_pretrained(folder)
+    config.name_or_path = str(folder)
+    file = find_weights(folder, ema)
+    state = read_state(file)
+    adopt_tokenizer_sizes(config, state)
+    check_state(cls, config, state, file, ignored=("lvl_1L", "attn_bias_for_masking"))
+    result = parent_from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
+    model = result[0] if isinstance(result, tuple) else result
+    model.name_or_path = str(folder)
+    if vae is None and (folder.parent / "tokenizer").is_dir() or config.vae_path:
+        vae = load_tokenizer(config, model.dtype)
+    if vae is not None:
+        model.attach_tokenizer(vae)
+    return result
+
+
+def load_tokenizer(config: HARTForT2IConfig, dtype: torch.dtype) -> HARTAutoEncoder:
+    """The tokenizer of a transformer's config, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the config knows no folder, or there is no tokenizer beside it.
+        ValueError: its weights do not fit; the sentence names file and key.
+    """
+    if not config.vae_path and not config.name_or_path:
+        raise FileNotFoundError(
+            "vae_path is None and the config was not read from a folder, so there is no tokenizer to paint with; "
+            "read the config with HARTForT2IConfig.from_pretrained(path), set vae_path, or pass vae=."
+        )
+    folder = tokenizer_folder(config.name_or_path or ".", config.vae_path)
+    check_model_type(folder, HARTAutoEncoderWithDiscConfig.model_type)
+    tokenizer_config = HARTAutoEncoderWithDiscConfig.from_pretrained(folder)
+    file = find_weights(folder, ema=False)
+    state = {key: value for key, value in read_state(file).items() if not key.startswith("disc.")}
+    # Statistics that nothing reads; a checkpoint may have counted them for another number of stages.
+    hits = torch.zeros(len(tokenizer_config.v_patch_nums), tokenizer_config.vocab_size)
+    state["vae.quantize.ema_vocab_hit_SV"] = hits
+    check_state(HARTAutoEncoderWithDisc, tokenizer_config, state, file)
+    shell = HARTAutoEncoderWithDisc.from_pretrained(None, config=tokenizer_config, state_dict=state, dtype=dtype)
+    return shell.vae.eval()
+
+
+def find_weights(folder: Path, ema: bool) -> Path:
+    """The file to read: EMA weights if wanted and there, else raw weights, whole or sharded.
+
+    Raises:
+        FileNotFoundError: the folder has none of them.
+    """
+    names = [*(EMA_FILES if ema else ())]
+    for name in WEIGHT_FILES:
+        names += [name, f"{name}.index.json"]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{str(folder)!r} has no weights; one of {', '.join(names)} is needed.")
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Read a state dict without unpickling anything but tensors; memory-mapped, so that there is no second copy.
+
+    Raises:
+        ValueError: the file is truncated, is not a plain state dict, or an index names a missing shard.
+    """
+    if file.name.endswith(".index.json"):
+        return _read_shards(file)
+    if file.suffix == ".safetensors":
+        try:
+            with safe_open(file, framework="pt") as opened:
+                return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{str(file)!r} is truncated or is no safetensors file ({error}).") from error
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise ValueError(
+            f"{str(file)!r} is truncated or holds more than tensors, and was not executed; "
+            f"a plain state dict is allowed ({reason})."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{str(file)!r} holds a {type(state).__name__}; allowed is a plain dict of tensors.")
+    return state
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    state: dict[str, Tensor] = {}
+    for name in names:
+        shard = index.parent / Path(name).name
+        if not shard.is_file():
+            raise ValueError(f"{str(index)!r} names the shard {name!r}, which does not exist.")
+        state |= read_state(shard)
+    return state
+
+
+def adopt_tokenizer_sizes(config: HARTForT2IConfig, state: dict[str, Tensor]) -> None:
+    """The tokenizer's channels and codebook size, which the published config leaves out, stand in the weights."""
+    if "word_embed.weight" in state and "head.weight" in state:
+        config.latent_channels = state["word_embed.weight"].shape[-1]
+        config.codebook_size = state["head.weight"].shape[0]
+
+
+def check_state(
+    cls: type,
+    config: Any,
+    state: dict[str, Tensor],
+    file: Path,
+    ignored: tuple[str, ...] = (),
+) -> None:
+    """Compare names and shapes with the model's own, built on the meta device.
+
+    Raises:
+        ValueError: the first key that is missing, unknown or of another shape.
+    """
+    with torch.device("meta"):
+        expected = cls(config).state_dict()
+    for key, tensor in expected.items():
+        if key not in state:
+            if not key.endswith("zero_k_bias"):
+                raise ValueError(f"{str(file)!r} lacks the key {key!r} {list(tensor.shape)} that its config asks for.")
+        elif state[key].shape != tensor.shape:
+            raise ValueError(
+                f"{str(file)!r} has {key!r} of shape {list(state[key].shape)}; "
+                f"its config asks for {list(tensor.shape)}."
+            )
+    unknown = [key for key in state if key not in expected and key not in ignored]
+    if unknown:
+        raise ValueError(f"{str(file)!r} has the key {unknown[0]!r} that its config has no place for.")

@@ -1,0 +1,208 @@
+"""The teacher-forced training pass and the starting weights (spec sections 11 and 12).
+
+Shapes: B pictures, T text tokens, L picture tokens of all stages, N = P*P tokens of the last stage, m of them kept,
+C width, c code channels, V codes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hart.modules.networks.norm import RMSNorm
+from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
+from hart.modules.networks.sampling import keep_top_k, keep_top_p, sample_codes, stage_top_k
+from hart.modules.networks.stage import Stage
+
+if TYPE_CHECKING:
+    from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+
+# How many last-stage tokens training leaves out: a truncated normal on [0.5, 1] around 1; at least 32 stay.
+MASK_STD, MASK_LOW, MIN_KEPT = 0.25, 0.5, 32
+SAMPLE_TOP_P = 0.96
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Arguments of `HARTForT2I.forward`, in its order."""
+
+    context: Tensor
+    x_in: Tensor
+    context_position_ids: Tensor
+    context_mask: Tensor
+    last_layer_gt: Tensor
+    last_layer_gt_discrete: Tensor
+
+
+@dataclass
+class TrainingDraws:
+    """What a training pass draws at random; anything given is used instead.
+
+    Args:
+        kept_Bm: kept last-stage positions [B, m], ascending.
+        dropped_B: bool [B], prompts replaced by zeros.
+        idx_Bm: last-stage codes [B, m] that the diffusion head is conditioned on.
+        diffusion_steps, diffusion_noise: [B*m*diffusion_batch_mul] and [.., c].
+        generator: source of everything not given.
+    """
+
+    kept_Bm: Tensor | None = None
+    dropped_B: Tensor | None = None
+    idx_Bm: Tensor | None = None
+    diffusion_steps: Tensor | None = None
+    diffusion_noise: Tensor | None = None
+    generator: torch.Generator | None = None
+
+
+def training_pass(
+    model: "HARTForT2I", inputs: TrainingInputs, draws: TrainingDraws | None
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """See `HARTForT2I.forward`."""
+    check_inputs(model, inputs)
+    draws = draws or TrainingDraws()
+    kept_Bm = draws.kept_Bm if draws.kept_Bm is not None else draw_kept(model, inputs, draws.generator)
+    text_BTC = model.embed_text(drop_prompts(model, inputs.context, draws))
+    x_BnC, rope, levels_n = _sequence(model, inputs, text_BTC, kept_Bm)
+    stage = Stage(
+        index=0,
+        rope=rope,
+        condition_RC=model.pooled_text(text_BTC, inputs.context_mask),
+        bias=_stage_causal_bias(levels_n, x_BnC.dtype),
+    )
+    x_BnC = model.run_blocks(x_BnC, stage)[:, model.config.context_token - 1 :]
+    logits_BnV = model.get_logits(x_BnC, model.head_nm.condition(text_BTC))
+    last_BmC = x_BnC[:, -kept_Bm.shape[1] :]
+    loss = _diffusion_loss(model, inputs, last_BmC, logits_BnV, kept_Bm, draws)
+    rows_Bm = torch.arange(len(kept_Bm), device=kept_Bm.device)[:, None].expand_as(kept_Bm)
+    return logits_BnV, loss, (rows_Bm, kept_Bm)
+
+
+def draw_kept(model: "HARTForT2I", inputs: TrainingInputs, generator: torch.Generator | None) -> Tensor:
+    """Random last-stage positions [B, m] to keep, ascending; one rate for the batch."""
+    num_tokens, device = inputs.last_layer_gt.shape[1], inputs.x_in.device
+    uniform = torch.rand((), generator=generator, device=device).double()
+    # Inverse of the normal's distribution function between the two ends, which lie at -2 and 0 deviations.
+    low = 0.5 * (1 + math.erf((MASK_LOW - 1) / MASK_STD / math.sqrt(2)))
+    quantile = low + uniform * (0.5 - low)
+    rate = 1 + MASK_STD * math.sqrt(2) * torch.erfinv(2 * quantile - 1)
+    masked = min(math.ceil(num_tokens * float(rate)), num_tokens - MIN_KEPT)
+    scores_BN = torch.rand(len(inputs.x_in), num_tokens, generator=generator, device=device)
+    return scores_BN.argsort(dim=1)[:, max(masked, 0) :].sort(dim=1).values
+
+
+def drop_prompts(model: "HARTForT2I", context_BTD: Tensor, draws: TrainingDraws) -> Tensor:
+    """Some prompts become zeros, at `cond_drop_rate`, on a copy. (The published code compared a normal draw.)"""
+    dropped_B = draws.dropped_B
+    if dropped_B is None:
+        uniform_B = torch.rand(len(context_BTD), generator=draws.generator, device=context_BTD.device)
+        dropped_B = uniform_B < model.config.cond_drop_rate
+    return context_BTD.masked_fill(dropped_B[:, None, None], 0)
+
+
+def _sequence(
+    model: "HARTForT2I", inputs: TrainingInputs, text_BTC: Tensor, kept_Bm: Tensor
+) -> tuple[Tensor, Rope | None, Tensor]:
+    """Text and all stages in one row each, without the dropped last-stage tokens; rotary tables; levels [n]."""
+    config = model.config
+    early = config.num_image_tokens - 1 - config.patch_nums[-1] ** 2  # tokens of stages 1 to K-2
+    image_BlC = model.word_embed(inputs.x_in.to(text_BTC.dtype))
+    levels = [torch.zeros(config.context_token, dtype=torch.long)]
+    levels += [torch.full((side * side,), index) for index, side in enumerate(config.patch_nums) if index > 0]
+    levels_n = torch.cat(levels)[: config.context_token + early + kept_Bm.shape[1]].to(text_BTC.device)
+    x_BnC = torch.cat([text_BTC, _keep_tail(image_BlC, early, kept_Bm)], dim=1) + model.level_table()[levels_n]
+    if config.attn_type == "gpt2":
+        absolute = model.pos_1LC.expand(len(x_BnC), -1, -1)
+        x_BnC = x_BnC + _keep_tail(absolute, config.context_token + early, kept_Bm)
+        start = F.pad(model.pos_start, (0, 0, 0, x_BnC.shape[1] - config.context_token))
+        return x_BnC + start, None, levels_n
+    return x_BnC, _rope(model, inputs, kept_Bm, x_BnC.dtype), levels_n
+
+
+def _rope(model: "HARTForT2I", inputs: TrainingInputs, kept_Bm: Tensor, dtype: torch.dtype) -> Rope:
+    config, position_BT = model.config, inputs.context_position_ids
+    head_dim = config.embed_dim // config.num_heads
+    sides = config.patch_nums
+    maps = [token_map_positions(side, sides[-1], position_BT[:, -1]) for side in sides[1:]]
+    maps[-1] = maps[-1].gather(1, kept_Bm[..., None].expand(-1, -1, 2))
+    image = image_rope(torch.cat(maps, dim=1), head_dim, dtype)
+    text = text_rope(position_BT, head_dim, dtype)
+    return Rope(torch.cat([text.cos, image.cos], dim=2), torch.cat([text.sin, image.sin], dim=2))
+
+
+def _keep_tail(x_BnC: Tensor, start: int, kept_Bm: Tensor) -> Tensor:
+    """Everything before `start` and, of what follows, the kept positions."""
+    tail = x_BnC[:, start:].gather(1, kept_Bm[..., None].expand(-1, -1, x_BnC.shape[-1]))
+    return torch.cat([x_BnC[:, :start], tail], dim=1)
+
+
+def _stage_causal_bias(levels_n: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive mask [1, 1, n, n]: a token sees its own stage, all earlier ones and the text."""
+    hidden = levels_n[:, None] < levels_n[None, :]
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -math.inf)[None, None]
+
+
+def _diffusion_loss(
+    model: "HARTForT2I",
+    inputs: TrainingInputs,
+    last_BmC: Tensor,
+    logits_BnV: Tensor,
+    kept_Bm: Tensor,
+    draws: TrainingDraws,
+) -> Tensor:
+    """The head learns what is left after the codes that the model itself would draw."""
+    codebook_Vc = model.vae.quantize.embedding.weight.float()
+    idx_Bm = draws.idx_Bm
+    if idx_Bm is None:
+        idx_Bm = _sample_last(model, logits_BnV[:, -kept_Bm.shape[1] :].detach().clone(), draws.generator)
+    codes_Bmc = F.embedding(idx_Bm, codebook_Vc)
+    z_BmC = model.diffusion_condition(last_BmC, codes_Bmc)
+    target_Bmc = inputs.last_layer_gt.gather(1, kept_Bm[..., None].expand(-1, -1, codes_Bmc.shape[-1])) - codes_Bmc
+    repeat = model.config.diffusion_batch_mul
+    return model.diffloss.loss(
+        target_Bmc.flatten(0, 1).repeat(repeat, 1),
+        z_BmC.flatten(0, 1).repeat(repeat, 1),
+        draws.generator,
+        draws.diffusion_steps,
+        draws.diffusion_noise,
+    )
+
+
+def _sample_last(model: "HARTForT2I", logits_BmV: Tensor, generator: torch.Generator | None) -> Tensor:
+    vocab = logits_BmV.shape[-1]
+    keep_top_p(keep_top_k(logits_BmV, stage_top_k(0, 0, vocab)), SAMPLE_TOP_P)
+    return sample_codes(logits_BmV, generator)
+
+
+def check_inputs(model: "HARTForT2I", inputs: TrainingInputs) -> None:
+    """Raise a ValueError that names the tensor, its shape and the allowed one."""
+    config, batch = model.config, len(inputs.context)
+    last = config.patch_nums[-1] ** 2
+    allowed = {
+        "context": (batch, config.context_token, config.context_dim),
+        "x_in": (batch, config.num_image_tokens - 1, config.latent_channels),
+        "context_position_ids": (batch, config.context_token),
+        "context_mask": (batch, config.context_token),
+        "last_layer_gt": (batch, last, config.latent_channels),
+        "last_layer_gt_discrete": (batch, last),
+    }
+    for name, shape in allowed.items():
+        if tuple(getattr(inputs, name).shape) != shape:
+            raise ValueError(f"{name} has shape {list(getattr(inputs, name).shape)}; allowed is {list(shape)}.")
+
+
+# -- starting weights ------------------------------------------------------------------------------------------------
+
+
+def init_module(module: nn.Module, std: float = 0.02) -> None:
+    """Truncated normal weights and zero biases; norms start at one."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, RMSNorm) or (isinstance(module, nn.LayerNorm) and module.weight is not None):
+        nn.init.ones_(module.weight)
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)

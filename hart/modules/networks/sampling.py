@@ -1,0 +1,84 @@
+"""Drawing codes from logits (spec 7): guidance, top-k and top-p, categorical and soft draws.
+
+Shapes: B pictures, n tokens, V codes. Generators: one per picture, or one shared by the batch.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+EARLY_TOP_K, LATE_TOP_K, LATE_FROM_STAGE = 600, 300, 7
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+def stage_top_k(top_k: int, stage: int, vocab_size: int) -> int:
+    """The k of a stage: the caller's, or the published rule where it is 0; never more than the codebook."""
+    published = EARLY_TOP_K if stage < LATE_FROM_STAGE else LATE_TOP_K
+    return min(top_k or published, vocab_size)
+
+
+def guide(logits_RnV: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance [B, n, V]: (1 + scale) * conditional - scale * unconditional; cond rows come first."""
+    conditional, unconditional = logits_RnV.chunk(2)
+    return (1 + scale) * conditional - scale * unconditional
+
+
+def keep_top_k(logits_BnV: Tensor, k: int) -> Tensor:
+    """Entries strictly below the k-th largest become -inf, in place; ties with it survive."""
+    if 0 < k < logits_BnV.shape[-1]:
+        kth = logits_BnV.topk(k, dim=-1, sorted=True).values[..., -1:]
+        logits_BnV.masked_fill_(logits_BnV < kth, -math.inf)
+    return logits_BnV
+
+
+def keep_top_p(logits_BnV: Tensor, p: float) -> Tensor:
+    """Remove the least likely entries whose cumulative mass is at most 1 - p, in place; the largest always stays."""
+    if p <= 0:
+        return logits_BnV
+    ascending, order = logits_BnV.sort(dim=-1)
+    remove = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
+    remove[..., -1] = False
+    return logits_BnV.masked_fill_(remove.scatter(-1, order, remove), -math.inf)
+
+
+def sample_codes(logits_BnV: Tensor, generators: Generators) -> Tensor:
+    """One categorical draw per token [B, n] from filtered logits."""
+    probabilities = logits_BnV.softmax(dim=-1)
+    if not isinstance(generators, Sequence):
+        return _multinomial(probabilities.flatten(0, 1), generators).view(probabilities.shape[:2])
+    return torch.stack([_multinomial(row, g) for row, g in zip(probabilities, generators, strict=True)])
+
+
+def soft_codes(logits_BnV: Tensor, ratio: float, codebook_Vc: Tensor, generators: Generators) -> Tensor:
+    """Gumbel-softmax mixture of codes [B, n, c] (`more_smooth`), sharper as `ratio` goes from 0 to 1."""
+    temperature = max(0.27 * (1 - 0.95 * ratio), 0.005)
+    gumbel = -_exponential_like(logits_BnV, generators).log()
+    weights = ((logits_BnV * (1 + ratio) + gumbel) / temperature).softmax(dim=-1)
+    return weights.to(codebook_Vc.dtype) @ codebook_Vc
+
+
+def tokens_to_decode(side: int, iterations: int) -> list[int]:
+    """How many of side*side tokens each round of masked decoding predicts; the last round takes what is left."""
+    remaining, counts = side * side, []
+    for step in range(iterations - 1):
+        masked = math.floor(side * side * math.cos(math.pi / 2 * (step + 1) / iterations))
+        masked = max(1, min(remaining - 1, masked))
+        counts.append(remaining - masked)
+        remaining = masked
+    return [*counts, remaining]
+
+
+def _multinomial(probabilities_NV: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.multinomial(probabilities_NV, 1, replacement=True, generator=generator).squeeze(1)
+
+
+def _exponential_like(x: Tensor, generators: Generators) -> Tensor:
+    out = torch.empty_like(x)
+    if not isinstance(generators, Sequence):
+        return out.exponential_(generator=generators)
+    for row, generator in zip(out, generators, strict=True):
+        row.exponential_(generator=generator)
+    return out

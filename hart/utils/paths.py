@@ -1,0 +1,44 @@
+"""Where the parts of a checkpoint lie: `<root>/llm`, `<root>/tokenizer`, `<root>/text_encoder`."""
+
+import json
+from pathlib import Path
+
+
+def transformer_folder(path: str | Path, model_type: str = "hart_transformer_t2i") -> Path:
+    """The folder with the transformer's `config.json`: the path itself or its `llm` folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no `config.json` in it.
+        ValueError: the config belongs to another kind of model.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"model path {str(path)!r} is not a folder; give a checkpoint's root or `llm` folder.")
+    for folder in (path, path / "llm"):
+        if (folder / "config.json").is_file() and (folder != path or not (path / "llm" / "config.json").is_file()):
+            check_model_type(folder, model_type)
+            return folder
+    raise FileNotFoundError(f"{str(path / 'config.json')!r} does not exist; a checkpoint's `llm` folder holds one.")
+
+
+def check_model_type(folder: Path, model_type: str) -> None:
+    """Raise a ValueError unless the folder's `config.json` is JSON of this model type."""
+    file = folder / "config.json"
+    try:
+        found = json.loads(file.read_text()).get("model_type")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{str(file)!r} is not a JSON object; download it again.") from error
+    if found != model_type:
+        raise ValueError(f"{str(file)!r} has model_type {found!r}; allowed is {model_type!r}.")
+
+
+def tokenizer_folder(llm_folder: str | Path, vae_path: str | None = None) -> Path:
+    """The tokenizer's folder: the configured one, else the sibling `tokenizer` of the transformer's folder.
+
+    Raises:
+        FileNotFoundError: it has no `config.json`.
+    """
+    folder = Path(vae_path) if vae_path else Path(llm_folder).resolve().parent / "tokenizer"
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{str(folder / 'config.json')!r} does not exist; the tokenizer is a sibling of `llm`.")
+    return folder
