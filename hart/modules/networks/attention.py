@@ -79,5 +79,5 @@ class SelfAttention(nn.Module):
         if stage.kv is not None:
             k, v = stage.kv.append(self.index, k, v)
         dropout = self.attn_drop if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=stage.bias, dropout_p=dropout, scale=self.scale)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=stage.mask, dropout_p=dropout, scale=self.scale)
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))

@@ -18,7 +18,7 @@ class Stage:
         rope: rotary tables of the tokens; None for the gpt2 flavour.
         kv: keys and values of earlier tokens; None in training.
         condition_RC: pooled text [R, C] for AdaLN and the shared table; None without them.
-        bias: additive attention mask [1, 1 or R, n, n]; training only.
+        mask: bool attention mask [1, 1, n, n], True where attended; training only.
         cache: the stage cache that decides which branches are computed.
     """
 
@@ -26,7 +26,7 @@ class Stage:
     rope: Rope | None = None
     kv: KVCache | None = None
     condition_RC: Tensor | None = None
-    bias: Tensor | None = None
+    mask: Tensor | None = None
     cache: NoCache = field(default_factory=NoCache)
 
     def select(self, index_Rn: Tensor) -> "Stage":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.networks.norm import RMSNorm
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import keep_top_k, keep_top_p, sample_codes, stage_top_k
@@ -70,7 +71,7 @@ def training_pass(
         index=0,
         rope=rope,
         condition_RC=model.pooled_text(text_BTC, inputs.context_mask),
-        bias=_stage_causal_bias(levels_n, x_BnC.dtype),
+        mask=stage_causal_mask(levels_n),
     )
     x_BnC = model.run_blocks(x_BnC, stage)[:, model.config.context_token - 1 :]
     logits_BnV = model.get_logits(x_BnC, model.head_nm.condition(text_BTC))
@@ -105,27 +106,55 @@ def drop_prompts(model: "HARTForT2I", context_BTD: Tensor, draws: TrainingDraws)
 def _sequence(
     model: "HARTForT2I", inputs: TrainingInputs, text_BTC: Tensor, kept_Bm: Tensor
 ) -> tuple[Tensor, Rope | None, Tensor]:
-    """Text and all stages in one row each, without the dropped last-stage tokens; rotary tables; levels [n]."""
+    return join_stages(
+        model, text_BTC, inputs.context_position_ids, inputs.x_in, len(model.config.patch_nums), kept_Bm
+    )
+
+
+def join_stages(
+    model: "HARTForT2I",
+    text_BTC: Tensor,
+    position_BT: Tensor,
+    x_in: Tensor,
+    num_stages: int,
+    kept_Bm: Tensor | None = None,
+) -> tuple[Tensor, Rope | None, Tensor]:
+    """Text and the first stages as one row of tokens each.
+
+    Args:
+        model: whose embeddings to use.
+        text_BTC: embedded text.
+        position_BT: text positions.
+        x_in: inputs [B, l, c] of stages 1 .. num_stages-1.
+        num_stages: how many stages, the text's included.
+        kept_Bm: of the last of them, the positions to keep; None keeps all.
+
+    Returns:
+        Tokens [B, n, C], their rotary tables (None in the gpt2 flavour) and their stages [n].
+    """
     config = model.config
-    early = config.num_image_tokens - 1 - config.patch_nums[-1] ** 2  # tokens of stages 1 to K-2
-    image_BlC = model.word_embed(inputs.x_in.to(text_BTC.dtype))
+    sides = config.patch_nums[:num_stages]
+    if kept_Bm is None:
+        kept_Bm = torch.arange(sides[-1] ** 2, device=x_in.device).expand(len(x_in), -1)
+    early = sum(side * side for side in sides[1:-1])
     levels = [torch.zeros(config.context_token, dtype=torch.long)]
-    levels += [torch.full((side * side,), index) for index, side in enumerate(config.patch_nums) if index > 0]
+    levels += [torch.full((side * side,), index) for index, side in enumerate(sides) if index > 0]
     levels_n = torch.cat(levels)[: config.context_token + early + kept_Bm.shape[1]].to(text_BTC.device)
-    x_BnC = torch.cat([text_BTC, _keep_tail(image_BlC, early, kept_Bm)], dim=1) + model.level_table()[levels_n]
+    image_BlC = _keep_tail(model.word_embed(x_in.to(text_BTC.dtype)), early, kept_Bm)
+    x_BnC = torch.cat([text_BTC, image_BlC], dim=1) + model.level_table()[levels_n]
     if config.attn_type == "gpt2":
         absolute = model.pos_1LC.expand(len(x_BnC), -1, -1)
         x_BnC = x_BnC + _keep_tail(absolute, config.context_token + early, kept_Bm)
         start = F.pad(model.pos_start, (0, 0, 0, x_BnC.shape[1] - config.context_token))
         return x_BnC + start, None, levels_n
-    return x_BnC, _rope(model, inputs, kept_Bm, x_BnC.dtype), levels_n
+    return x_BnC, _rope(config, position_BT, sides, kept_Bm, x_BnC.dtype), levels_n
 
 
-def _rope(model: "HARTForT2I", inputs: TrainingInputs, kept_Bm: Tensor, dtype: torch.dtype) -> Rope:
-    config, position_BT = model.config, inputs.context_position_ids
+def _rope(
+    config: HARTForT2IConfig, position_BT: Tensor, sides: tuple[int, ...], kept_Bm: Tensor, dtype: torch.dtype
+) -> Rope:
     head_dim = config.embed_dim // config.num_heads
-    sides = config.patch_nums
-    maps = [token_map_positions(side, sides[-1], position_BT[:, -1]) for side in sides[1:]]
+    maps = [token_map_positions(side, config.patch_nums[-1], position_BT[:, -1]) for side in sides[1:]]
     maps[-1] = maps[-1].gather(1, kept_Bm[..., None].expand(-1, -1, 2))
     image = image_rope(torch.cat(maps, dim=1), head_dim, dtype)
     text = text_rope(position_BT, head_dim, dtype)
@@ -138,10 +167,9 @@ def _keep_tail(x_BnC: Tensor, start: int, kept_Bm: Tensor) -> Tensor:
     return torch.cat([x_BnC[:, :start], tail], dim=1)
 
 
-def _stage_causal_bias(levels_n: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive mask [1, 1, n, n]: a token sees its own stage, all earlier ones and the text."""
-    hidden = levels_n[:, None] < levels_n[None, :]
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -math.inf)[None, None]
+def stage_causal_mask(levels_n: Tensor) -> Tensor:
+    """Bool mask [1, 1, n, n], True where attended: a token sees its own stage, all earlier ones and the text."""
+    return (levels_n[:, None] >= levels_n[None, :])[None, None]
 
 
 def _diffusion_loss(
