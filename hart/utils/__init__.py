@@ -9,20 +9,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
     from hart.utils.images import grid, save_png, to_numpy, to_pil
-    from hart.utils.prompts import EncodedPrompts, encode_prompts
+    from hart.utils.previews import StagePreviews
+    from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
+    from hart.utils.results import finished_folder, save_json
+    from hart.utils.seeds import picture_seeds
     from hart.utils.text_model import TextModel, load_system_prompt, load_text_model
+    from hart.utils.timing import Stopwatch
 
 _MODULE_OF = {
     "EncodedPrompts": "prompts",
+    "StagePreviews": "previews",
+    "Stopwatch": "timing",
     "TextModel": "text_model",
+    "check_prompts": "prompts",
     "default_device": "devices",
     "default_dtype": "devices",
     "encode_prompts": "prompts",
+    "finished_folder": "results",
     "grid": "images",
     "load_system_prompt": "text_model",
     "load_text_model": "text_model",
     "parse_device": "devices",
     "parse_dtype": "devices",
+    "picture_seeds": "seeds",
+    "save_json": "results",
     "save_png": "images",
     "to_numpy": "images",
     "to_pil": "images",
@@ -30,15 +40,21 @@ _MODULE_OF = {
 
 __all__ = [
     "EncodedPrompts",
+    "StagePreviews",
+    "Stopwatch",
     "TextModel",
+    "check_prompts",
     "default_device",
     "default_dtype",
     "encode_prompts",
+    "finished_folder",
     "grid",
     "load_system_prompt",
     "load_text_model",
     "parse_device",
     "parse_dtype",
+    "picture_seeds",
+    "save_json",
     "save_png",
     "to_numpy",
     "to_pil",

@@ -66,8 +66,7 @@ def encode_prompts(
         ValueError: no prompt, one that is not a string, a text that is too long under "error", an unknown
             `on_long`, a length below 1, a tokenizer without padding token, or a model without hidden states.
     """
-    prompts = _checked_prompts(prompts, tokenizer, max_token_length, on_long)
-    _report_long("prompt", prompts, tokenizer, max_token_length, on_long)
+    prompts = check_prompts(prompts, tokenizer, max_token_length, on_long)
     padded = tokenizer(prompts, padding="max_length", max_length=max_token_length, truncation=True, return_tensors="pt")
     tokens_BT = padded["input_ids"].to(text_model.device)
     mask_BT = (tokens_BT != tokenizer.pad_token_id).long()
@@ -89,9 +88,14 @@ def encode_prompts(
     return EncodedPrompts(tokens_BT, mask_BT, mask_BT.cumsum(dim=1) - 1, context_BTD)
 
 
-def _checked_prompts(
-    prompts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int, on_long: str
+def check_prompts(
+    prompts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int, on_long: str = "truncate"
 ) -> list[str]:
+    """Return prompts as a list if `encode_prompts` would take them; costs no model.
+
+    Raises:
+        ValueError: as `encode_prompts`.
+    """
     if isinstance(prompts, str):
         raise ValueError(f"prompts is the string {_shown(prompts)}; allowed is a list of strings")
     prompts = list(prompts)
@@ -106,6 +110,7 @@ def _checked_prompts(
         raise ValueError(f"on_long is {on_long!r}; allowed are 'truncate' and 'error'")
     if tokenizer.pad_token_id is None:
         raise ValueError("tokenizer has no pad_token; set one, it marks what is not prompt")
+    _report_long("prompt", prompts, tokenizer, max_token_length, on_long)
     return prompts
 
 

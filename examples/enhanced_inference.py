@@ -1,0 +1,187 @@
+"""Paint pictures from prompts; without arguments, four sample prompts with the embedded model.
+
+Writes one PNG per picture, a captioned grid and `results.json` to the output folder.
+"""
+
+import argparse
+import math
+import platform
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import hart
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from hart import HARTPipeline, PipelineOutput
+    from hart.utils import StagePreviews
+
+# Pictures narrower than this are enlarged in the grid and in strips, so that captions can be read.
+GRID_WIDTH = 256
+STRIP_WIDTH = 128
+BAD_INPUT = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a bad flag in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with status 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--prompts", nargs="+", metavar="TEXT", help="what to paint (default: four samples)")
+    source.add_argument("--prompts_file", type=Path, metavar="FILE", help="text file, one prompt a line")
+    parser.add_argument("--model_path", metavar="FOLDER", help="checkpoint (default: the embedded model)")
+    parser.add_argument(
+        "--tokenizer_path", "--text_model_path", dest="text_model_path", metavar="FOLDER",
+        help="the text model and its tokenizer (default: text_encoder beside the checkpoint's llm)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture; each next one adds 1")
+    parser.add_argument("--num_samples", type=int, default=1, help="pictures per prompt")
+    parser.add_argument("--batch_size", type=int, default=8, help="pictures painted at once")
+    parser.add_argument("--cfg_scale", type=float, default=4.5, help="how strongly prompts steer")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="where to write")
+    parser.add_argument("--stages", action="store_true", help="save a strip of previews after every stage")
+    return parser
+
+
+def read_prompts(arguments: argparse.Namespace) -> list[str]:
+    """Return the prompts of the command line or the file, else the samples; a ValueError if there are none."""
+    if arguments.prompts_file is not None:
+        try:
+            lines = arguments.prompts_file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"prompts file {str(arguments.prompts_file)!r} is not UTF-8 text ({error}).") from error
+        prompts = [line.strip() for line in lines if line.strip()]
+        if not prompts:
+            raise ValueError(f"prompts file {str(arguments.prompts_file)!r} is empty; write one prompt a line.")
+        return prompts
+    if arguments.prompts is not None:
+        return list(arguments.prompts)
+    if arguments.model_path is not None:
+        raise ValueError("--prompts is missing; the samples are for the embedded model only.")
+    return hart.sample_prompts()
+
+
+def paint(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Paint into a folder and return what `results.json` says."""
+    from hart import HARTPipeline
+    from hart.utils import StagePreviews, save_json
+
+    prompts = read_prompts(arguments)
+    started = time.perf_counter()
+    pipeline = HARTPipeline.from_pretrained(
+        arguments.model_path, arguments.text_model_path, arguments.dtype, arguments.device
+    )
+    loading = time.perf_counter() - started
+    previews = StagePreviews() if arguments.stages else None
+    output = pipeline(
+        prompts,
+        num_images_per_prompt=arguments.num_samples,
+        guidance_scale=arguments.cfg_scale,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        callback_on_stage_end=previews,
+    )
+    results = {
+        "pictures": save_pictures(output, previews, folder),
+        "settings": settings(arguments, pipeline),
+        "versions": versions(),
+        "seconds": {"loading": loading, **output.timings},
+    }
+    save_json(results, folder / "results.json")
+    return results
+
+
+def save_pictures(output: "PipelineOutput", previews: "StagePreviews | None", folder: Path) -> list[dict[str, Any]]:
+    """Write pictures, strips and the grid; return prompt, seed and file names of each picture."""
+    from hart.utils import grid, save_png
+
+    width = output.images[0].width
+    strips: Sequence[Image | None] = [None] * len(output.images)
+    if previews is not None:
+        strips = previews.strips(scale=_enlarged(width, STRIP_WIDTH))
+    entries, captions = [], []
+    for index, (image, strip) in enumerate(zip(output.images, strips, strict=True)):
+        prompt, seed = output.prompts[index], output.seeds[index]
+        name = f"{index:03}_{re.sub(r'[^a-z0-9]+', '-', prompt.lower())[:60].strip('-')}_seed{seed}"
+        entry = {"prompt": prompt, "seed": seed, "file": save_png(image, folder / f"{name}.png").name}
+        if strip is not None:
+            entry["stages_file"] = save_png(strip, folder / f"{name}_stages.png").name
+        entries.append(entry)
+        captions.append(f"{prompt} (seed {seed})")
+    save_png(grid(output.images, captions, scale=_enlarged(width, GRID_WIDTH)), folder / "grid.png")
+    return entries
+
+
+def settings(arguments: argparse.Namespace, pipeline: "HARTPipeline") -> dict[str, Any]:
+    """Return everything that decides what the pictures look like, and where they were painted."""
+    return {
+        "model_path": arguments.model_path or str(hart.embedded_model_path()),
+        "text_model_path": arguments.text_model_path,
+        "guidance_scale": arguments.cfg_scale,
+        "num_samples": arguments.num_samples,
+        "batch_size": arguments.batch_size,
+        "device": str(pipeline.device),
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that pictures depend on."""
+    import torch
+    import transformers
+
+    return {
+        "hart": hart.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def report(results: dict[str, Any], folder: Path) -> str:
+    """Say what was painted, how long it took and where it is."""
+    count, seconds = len(results["pictures"]), results["seconds"]
+    lines = [f"{count} picture{'s' * (count != 1)} painted in {seconds['total']:.1f} s, in {folder.resolve()}:"]
+    lines += [f"  {entry[key]}" for entry in results["pictures"] for key in ("file", "stages_file") if key in entry]
+    return "\n".join([*lines, "  grid.png", "  results.json"])
+
+
+def _enlarged(width: int, wanted: int) -> int:
+    """A whole factor that makes a picture about as wide as wanted; 1 if it is already."""
+    return max(1, math.ceil(wanted / width))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit status."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    # Imported late: help and bad flags should not wait for torch.
+    from hart.utils import finished_folder
+
+    try:
+        with finished_folder(arguments.output_dir) as folder:
+            results = paint(arguments, folder)
+    except (ValueError, OSError, ImportError) as error:
+        sentence = " ".join(str(error).split())
+        print(f"{parser.prog}: {sentence}", file=sys.stderr)
+        return BAD_INPUT
+    print(report(results, arguments.output_dir))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

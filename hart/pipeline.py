@@ -1,0 +1,380 @@
+"""Prompts in, pictures out.
+
+Shapes: N pictures of a call, B pictures of a batch, T text tokens, Dc their width, c code channels, P side of the
+latent map, K stages.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hart import embedded_model_path
+from hart.modules.models.transformer import HARTForT2I
+from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
+from hart.utils.images import to_pil
+from hart.utils.paths import transformer_folder
+from hart.utils.prompts import check_prompts, encode_prompts
+from hart.utils.seeds import picture_seeds
+from hart.utils.text_model import SYSTEM_PROMPT_FILE, load_system_prompt, load_text_model
+from hart.utils.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+OutputType = Literal["pil", "pt", "np", "latent"]
+OUTPUT_TYPES = ("pil", "pt", "np", "latent")
+StageCallback = Callable[[int, Any], None]
+SafetyChecker = Callable[[list[str]], Sequence[bool]]
+
+
+@dataclass
+class PipelineOutput:
+    """What a call painted, in the order of the prompts; all pictures of the first prompt come first.
+
+    Args:
+        images: N pictures: a list of Pillow pictures ("pil"), a float32 tensor [N, 3, H, W] ("pt") or array
+            [N, H, W, 3] ("np") in 0 to 1, or the latent maps [N, c, P, P] ("latent").
+        prompts: prompt of every picture.
+        seeds: seed of every picture; it paints the same picture again, alone or in any batch.
+        timings: seconds for all pictures together: `text`, `stages` (a list of K; the last includes the diffusion
+            head), `decoder`, and `total`. A callback's own time counts in none but `total`.
+        latents: the latent maps, for the output type "latent" only.
+    """
+
+    images: Any
+    prompts: list[str]
+    seeds: list[int]
+    timings: dict[str, Any]
+    latents: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to paint every picture of a call, in the words of `HARTForT2I.autoregressive_infer_cfg`."""
+
+    cfg: float
+    num_maskgit_iters: int
+    more_smooth: bool
+    top_k: int
+    top_p: float
+    final_stage: int
+
+
+class HARTPipeline:
+    """A HART with its text model and tokenizer.
+
+    Args:
+        model: the image model, its tokenizer attached.
+        text_model: the language model whose last hidden states the image model reads.
+        tokenizer: of the language model.
+        system_prompt: text in front of every prompt; None or empty for none.
+        safety_checker: called with the prompts of a call; returns for each whether it must not be painted.
+        progress: show a bar over stages.
+    """
+
+    def __init__(
+        self,
+        model: HARTForT2I,
+        text_model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        system_prompt: str | None = None,
+        safety_checker: SafetyChecker | None = None,
+        progress: bool = True,
+    ):
+        self.model, self.text_model, self.tokenizer = model, text_model, tokenizer
+        self.system_prompt, self.safety_checker, self.progress = system_prompt, safety_checker, progress
+        given, expected = text_model.config.get_text_config().hidden_size, model.config.context_dim
+        if given != expected:
+            raise ValueError(
+                f"the text model's hidden size is {given}; the image model reads {expected}: give the text model "
+                "that it was trained with."
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_path: str | os.PathLike[str] | None = None,
+        text_model_path: str | os.PathLike[str] | None = None,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        system_prompt: str | None = None,
+        safety_checker: SafetyChecker | None = None,
+        progress: bool = True,
+        ema: bool = True,
+    ) -> "HARTPipeline":
+        """Load a checkpoint and its text model from folders on this machine.
+
+        On CPU the autoencoder and the text model stay in float32, where they are fastest or matter most.
+
+        Args:
+            model_path: a checkpoint's root or `llm` folder; None is the model inside this package.
+            text_model_path: folder of the language model; None is `text_encoder` beside the `llm` folder.
+            dtype: of the image model; None is what the device is fast in (see `hart.utils.default_dtype`).
+            device: None is the first of CUDA, MPS and CPU that this machine has.
+            system_prompt: None reads `system_prompt.txt` beside the `llm` folder; "" is none.
+            safety_checker, progress: see the class.
+            ema: take the averaged weights where the checkpoint has them.
+
+        Raises:
+            FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
+        """
+        device = parse_device(device) if device is not None else default_device()
+        dtype = parse_dtype(dtype) if dtype is not None else default_dtype(device)
+        folder = _model_folder(model_path)
+        text_folder = _text_model_folder(folder, text_model_path)
+        if system_prompt is None:
+            system_prompt = _stored_system_prompt(folder)
+        with _quiet_loading():
+            text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
+            model = HARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
+        if device.type == "cpu":
+            model.vae.float()
+        return cls(model, *text, system_prompt, safety_checker, progress)
+
+    @property
+    def device(self) -> torch.device:
+        """Where pictures are painted."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the image model computes in."""
+        return self.model.dtype
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        num_images_per_prompt: int = 1,
+        guidance_scale: float = 4.5,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | Sequence[int] | None = None,
+        num_maskgit_iters: int = 1,
+        more_smooth: bool = False,
+        output_type: OutputType = "pil",
+        callback_on_stage_end: StageCallback | None = None,
+        *,
+        batch_size: int = 8,
+        top_k: int = 0,
+        top_p: float = 0.0,
+        final_stage: int = 0,
+        on_long: Literal["error", "truncate"] = "error",
+        progress: bool | None = None,
+    ) -> PipelineOutput:
+        """Paint pictures.
+
+        Args:
+            prompt: one text or a list.
+            num_images_per_prompt: pictures of each.
+            guidance_scale: how strongly the prompt steers; 0 ignores it, more is stricter and less varied.
+            generator: draws the seeds, as in diffusers; a list holds one per picture.
+            seed: an int s gives picture i the seed s + i; a list holds one per picture.
+            num_maskgit_iters: rounds in which the last stage is painted; more is slower.
+            more_smooth: mix codes instead of choosing one: smoother, less detail.
+            output_type: "pil", "pt", "np" or "latent".
+            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage of every batch.
+            batch_size: pictures painted at once; more is faster per picture and takes more memory.
+            top_k, top_p, final_stage: see `HARTForT2I.autoregressive_infer_cfg`.
+            on_long: "truncate" cuts a prompt of more than T tokens instead of refusing it.
+            progress: overrides the pipeline's own switch.
+
+        Raises:
+            ValueError: an argument that does not fit; nothing has been painted then.
+        """
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type is {output_type!r}; allowed are {', '.join(map(repr, OUTPUT_TYPES))}.")
+        for name, value in (("num_images_per_prompt", num_images_per_prompt), ("batch_size", batch_size)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
+        if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale) or guidance_scale < 0:
+            raise ValueError(f"guidance_scale is {guidance_scale!r}; allowed is a finite number from 0.")
+        prompts = [text for text in self._checked_prompts(prompt, on_long) for _ in range(num_images_per_prompt)]
+        seeds = picture_seeds(len(prompts), seed, generator)
+        settings = Settings(float(guidance_scale), num_maskgit_iters, more_smooth, top_k, top_p, final_stage)
+        return self._paint(
+            prompts, seeds, settings, output_type, callback_on_stage_end, batch_size,
+            self.progress if progress is None else progress,
+        )  # fmt: skip
+
+    def _checked_prompts(self, prompt: str | Sequence[str], on_long: Literal["error", "truncate"]) -> list[str]:
+        """Refuse all that can be refused before anything is painted."""
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        prompts = check_prompts(prompts, self.tokenizer, self.model.config.context_token, on_long)
+        for index, text in enumerate(prompts):
+            if not text.strip():
+                raise ValueError(f"prompt {index} is empty; allowed is a text.")
+        if self.safety_checker is not None:
+            refused = [text for text, unsafe in zip(prompts, self.safety_checker(prompts), strict=True) if unsafe]
+            if refused:
+                raise ValueError(f"the safety checker refuses {len(refused)} of {len(prompts)} prompts: {refused}.")
+        return prompts
+
+    def _paint(
+        self,
+        prompts: list[str],
+        seeds: list[int],
+        settings: Settings,
+        output_type: OutputType,
+        callback: StageCallback | None,
+        batch_size: int,
+        progress: bool,
+    ) -> PipelineOutput:
+        """Paint batch by batch."""
+        num_stages = len(self.model.config.patch_nums)
+        num_batches = -(-len(prompts) // batch_size)
+        total = Stopwatch(self.device)
+        with tqdm(total=num_batches * num_stages, desc="painting", unit="stage", disable=not progress) as bar:
+            run = _Run(self.device, num_stages, callback, bar)
+            parts = []
+            for start in range(0, len(prompts), batch_size):
+                batch = slice(start, start + batch_size)
+                parts.append(self._paint_batch(prompts[batch], seeds[batch], settings, output_type == "latent", run))
+        painted = torch.cat(parts)
+        return PipelineOutput(
+            images=_as_output(painted, output_type),
+            prompts=prompts,
+            seeds=seeds,
+            timings=run.timings() | {"total": total.lap()},
+            latents=painted if output_type == "latent" else None,
+        )
+
+    def _paint_batch(
+        self, prompts: list[str], seeds: list[int], settings: Settings, latent: bool, run: "_Run"
+    ) -> Tensor:
+        """Pictures [B, 3, H, W] or latent maps [B, c, P, P] of one batch."""
+        run.watch.restart()
+        mask_BT, position_BT, context_BTD = self._encode(prompts)
+        run.text += run.watch.lap()
+        f_hat = self.model.autoregressive_infer_cfg(
+            len(prompts),
+            context_BTD,
+            seeds,
+            context_position_ids=position_BT,
+            context_mask=mask_BT,
+            callback_on_stage_end=run.stage_done,
+            decode=False,
+            **vars(settings),
+        )
+        if latent:
+            return f_hat
+        run.watch.restart()
+        images = self.model.latent_to_img(f_hat)
+        run.decoder += run.watch.lap()
+        return images
+
+    def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask [B, T], positions [B, T] and context [B, T, Dc].
+
+        Each prompt runs alone: rounding depends on the batch, and a picture must not depend on its neighbours.
+        """
+        encoded = {
+            text: encode_prompts(
+                [text], self.text_model, self.tokenizer, self.model.config.context_token, self.system_prompt
+            )
+            for text in dict.fromkeys(prompts)
+        }
+        rows = [encoded[text] for text in prompts]
+        return (
+            torch.cat([row.mask for row in rows]),
+            torch.cat([row.position_ids for row in rows]),
+            torch.cat([row.context for row in rows]),
+        )
+
+
+@dataclass
+class _Run:
+    """Clock, progress bar and callback of one call."""
+
+    device: torch.device
+    num_stages: int
+    callback: StageCallback | None
+    bar: Any
+    text: float = 0.0
+    decoder: float = 0.0
+    stages: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.watch = Stopwatch(self.device)
+        self.stages = [0.0] * self.num_stages
+
+    def stage_done(self, index: int, info: Any) -> None:
+        """Note a stage's time, then let the caller have its turn off the clock."""
+        self.stages[index] += self.watch.lap()
+        self.bar.update()
+        if self.callback is not None:
+            self.callback(index, info)
+            self.watch.restart()
+
+    def timings(self) -> dict[str, Any]:
+        return {"text": self.text, "stages": self.stages, "decoder": self.decoder}
+
+
+def _as_output(painted: Tensor, output_type: OutputType) -> Any:
+    if output_type == "pil":
+        return to_pil(painted)
+    if output_type == "np":
+        return painted.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    return painted.clamp(0, 1) if output_type == "pt" else painted
+
+
+def _model_folder(model_path: str | os.PathLike[str] | None) -> Path:
+    if model_path is not None:
+        return transformer_folder(Path(model_path))
+    folder = embedded_model_path()
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"the embedded model is not in {str(folder)!r}; install the package again.")
+    return folder
+
+
+def _text_model_folder(folder: Path, text_model_path: str | os.PathLike[str] | None) -> Path:
+    if text_model_path is not None:
+        return Path(text_model_path)
+    beside = folder.resolve().parent / "text_encoder"
+    if not beside.is_dir():
+        raise FileNotFoundError(
+            f"{str(beside)!r} does not exist; give text_model_path, the folder of the language model that the "
+            "checkpoint was trained with (the published one: the text part of Qwen2-VL-2B-Instruct)."
+        )
+    return beside
+
+
+def _stored_system_prompt(folder: Path) -> str | None:
+    """The text beside a checkpoint; a checkpoint that is not ours most likely needs one."""
+    root = folder.resolve().parent
+    system_prompt = load_system_prompt(root)
+    if system_prompt is None and folder.resolve() != embedded_model_path().resolve():
+        logger.warning(
+            "no system prompt: %s does not exist and system_prompt is None. The published checkpoints were trained "
+            "with an instruction in front of every prompt; without it pictures follow prompts less well and differ "
+            'from the published ones. Pass system_prompt="" if yours needs none.',
+            root / SYSTEM_PROMPT_FILE,
+        )
+    return system_prompt
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without the bars that transformers shows while it copies weights."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+__all__ = ["HARTPipeline", "PipelineOutput"]

@@ -1,0 +1,47 @@
+"""Pictures after each stage, coarse to fine."""
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from hart.utils.images import grid, to_pil
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class StagePreviews:
+    """Callback that keeps what every picture looked like after every stage.
+
+    Each preview costs one pass of the decoder. All batches of a call are kept; use a new object for each call.
+
+    Example:
+        >>> previews = StagePreviews()
+        >>> pipe("a 3d fox on a blue background", callback_on_stage_end=previews)
+        >>> previews.strips()[0].save("fox_stages.png")
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[list[Tensor]] = []
+        self.sides: list[int] = []
+
+    def __call__(self, stage_index: int, info: Any) -> None:
+        """Decode the latent map as it stands after a stage."""
+        if stage_index == 0:
+            self._batches.append([])
+            self.sides = []
+        self._batches[-1].append(info.preview().float().cpu())
+        self.sides.append(info.side)
+
+    def pictures(self) -> "list[list[Image]]":
+        """Return, per picture, the previews of all stages."""
+        return [
+            list(picture)
+            for stages in self._batches
+            for picture in zip(*(to_pil(preview) for preview in stages), strict=True)
+        ]
+
+    def strips(self, scale: float = 1.0) -> "list[Image]":
+        """Return, per picture, its previews side by side, captioned with the side of the stage's token map."""
+        captions = [f"{side}x{side}" for side in self.sides]
+        return [grid(stages, captions, columns=len(stages), scale=scale) for stages in self.pictures()]

@@ -1,0 +1,52 @@
+"""Files of one run that appear together or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder whose files move into `path` at the end; after an exception nothing is left.
+
+    Files of the same name in `path` are replaced, others stay. The temporary folder lies beside `path`, so that a
+    place that cannot be written to is found before the work is done.
+
+    Raises:
+        NotADirectoryError: `path` or a parent of it is a file.
+        OSError: the place cannot be written to.
+    """
+    target = Path(path).resolve()
+    missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    for folder in (target, *target.parents):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"output folder {str(path)!r} cannot be made: {str(folder)!r} is a file.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as unfinished:
+            yield Path(unfinished)
+            target.mkdir(exist_ok=True)
+            for file in sorted(Path(unfinished).iterdir()):
+                os.replace(file, target / file.name)
+    except BaseException:
+        _remove_empty(missing)
+        raise
+
+
+def save_json(data: Any, path: str | os.PathLike[str]) -> Path:
+    """Write data as indented JSON."""
+    path = Path(path)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost first, that were made for nothing."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            shutil.rmtree(folder)
