@@ -9,7 +9,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,10 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--tokenizer_path", "--text_model_path", dest="text_model_path", metavar="FOLDER",
         help="the text model and its tokenizer (default: text_encoder beside the checkpoint's llm)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the first picture; each next one adds 1")
-    parser.add_argument("--num_samples", type=int, default=1, help="pictures per prompt")
-    parser.add_argument("--batch_size", type=int, default=8, help="pictures painted at once")
-    parser.add_argument("--cfg_scale", type=float, default=4.5, help="how strongly prompts steer")
+    parser.add_argument("--seed", type=_whole_number(0), default=0, help="of the first picture; each next one adds 1")
+    parser.add_argument("--num_samples", type=_whole_number(1), default=1, help="pictures per prompt")
+    parser.add_argument("--batch_size", type=_whole_number(1), default=8, help="pictures painted at once")
+    parser.add_argument("--cfg_scale", type=_guidance, default=4.5, help="how strongly prompts steer")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="where to write")
@@ -158,6 +158,25 @@ def report(results: dict[str, Any], folder: Path) -> str:
     lines = [f"{count} picture{'s' * (count != 1)} painted in {seconds['total']:.1f} s, in {folder.resolve()}:"]
     lines += [f"  {entry[key]}" for entry in results["pictures"] for key in ("file", "stages_file") if key in entry]
     return "\n".join([*lines, "  grid.png", "  results.json"])
+
+
+def _whole_number(lowest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a whole number from {lowest}")
+        return int(text)
+
+    return parse
+
+
+def _guidance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a finite number from 0")
+    return value
 
 
 def _enlarged(width: int, wanted: int) -> int:

@@ -27,8 +27,7 @@ def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"output folder {str(path)!r} cannot be made: {str(folder)!r} is a file.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as unfinished:
+        with _folder_beside(target) as unfinished:
             yield Path(unfinished)
             target.mkdir(exist_ok=True)
             for file in sorted(Path(unfinished).iterdir()):
@@ -43,6 +42,14 @@ def save_json(data: Any, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def _folder_beside(target: Path) -> "tempfile.TemporaryDirectory[str]":
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise OSError(f"output folder {str(target)!r} cannot be written to: {error.strerror}.") from error
 
 
 def _remove_empty(folders: list[Path]) -> None:

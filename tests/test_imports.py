@@ -1,0 +1,115 @@
+"""What may import what: the directions of the house, and what `import hart` must not cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hart"
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
+
+# From the top of the house down: a file may import its own layer and those below it.
+LAYERS = (
+    ("examples",),
+    ("hart.evaluation",),
+    ("hart.pipeline",),
+    ("hart.modules.enhanced_hart",),
+    ("hart.modules.models.transformer",),
+    ("hart.modules.models.autoencoder",),
+    ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache", "hart.modules.cache_config"),
+    ("hart.utils",),
+    ("hart",),
+)
+# The object that means "no cache" is all that networks know of the cache.
+NO_CACHE = "hart.modules.cache.no_cache"
+EXTENSIONS = ("apex", "flash_attn", "hart_backend", "triton", "xformers", "efficientvit")
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(file: Path) -> list[str]:
+    """Names of all modules that a file imports, at any depth, type checking left out."""
+    names = []
+    for node in _running(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} has a relative import; name the module in full"
+            names += [_module_of(node.module, alias.name) for alias in node.names]
+    return names
+
+
+def _running(node: ast.AST):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _running(child)
+
+
+def _module_of(package: str, name: str) -> str:
+    path = ROOT.joinpath(*package.split("."), name)
+    return f"{package}.{name}" if path.with_suffix(".py").is_file() or path.is_dir() else package
+
+
+def layer(module: str) -> int | None:
+    for index, prefixes in enumerate(LAYERS):
+        if any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes):
+            return index
+    return None
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_imports_point_down_the_house(file):
+    own = layer(module_name(file))
+    for name in imported(file):
+        other = layer(name)
+        if name == "hart" or other is None or module_name(file) == "hart":
+            continue  # the front door: anyone may read its paths, and it imports the pipeline on first use
+        assert other >= own, f"{module_name(file)} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "modules" / "cache").rglob("*.py")), ids=module_name)
+def test_the_cache_knows_no_model(file):
+    for name in imported(file):
+        assert not name.startswith("hart.") or name.startswith(("hart.modules.cache", "hart.utils")), name
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "modules" / "networks").rglob("*.py")), ids=module_name)
+def test_networks_know_the_absent_cache_only(file):
+    for name in imported(file):
+        assert not name.startswith("hart.modules.cache") or name == NO_CACHE, name
+
+
+def test_the_cache_config_needs_the_standard_library_only():
+    file = PACKAGE / "modules" / "cache_config.py"
+    for name in imported(file) if file.exists() else []:
+        assert name.partition(".")[0] in sys.stdlib_module_names, name
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_nothing_needs_an_extension_or_names_a_device(file):
+    assert not {name.partition(".")[0] for name in imported(file)} & set(EXTENSIONS)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            assert node.func.attr != "cuda", f"{file}:{node.lineno} moves to CUDA; take the device of a tensor"
+
+
+@pytest.mark.parametrize("statement", ["import hart", "import hart; hart.embedded_model_path(); hart.sample_prompts()"])
+def test_the_front_door_is_light(statement):
+    code = f"import sys; {statement}; sys.exit(bool({{'torch', 'transformers', 'numpy', 'PIL'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_front_door_offers_what_it_lists():
+    import hart
+
+    for name in hart.__all__:
+        assert getattr(hart, name) is not None and name in dir(hart)
+    with pytest.raises(AttributeError, match="no attribute 'HARTPipline'"):
+        hart.HARTPipline  # noqa: B018
