@@ -6,6 +6,7 @@ Shapes: B pictures, c = code channels, V codes, P = side of the latent map, p = 
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,11 @@ class HARTHybridQuantizer(nn.Module):
 
         Yields:
             The indices [B, p, p], the remainder before the stage [B, c, P, P] and the stage's contribution.
+
+        Raises:
+            ValueError: the sides do not rise, or do not end at the map's own side P.
         """
+        check_sides(patch_nums, f_BcPP.shape[-1])
         rest = f_BcPP
         num_stages = len(patch_nums)
         for stage, side in enumerate(patch_nums):
@@ -188,3 +193,12 @@ class HARTHybridQuantizer(nn.Module):
 
     def _sides(self, patch_nums: Sequence[int] | None) -> tuple[int, ...]:
         return tuple(patch_nums) if patch_nums is not None else self.v_patch_nums
+
+
+def check_sides(sides: Sequence[int], full_side: int) -> None:
+    """Raise a ValueError unless there are two or more rising sides that end at the latent map's."""
+    if len(sides) < 2 or sides[0] < 1 or any(a >= b for a, b in pairwise(sides)) or sides[-1] != full_side:
+        raise ValueError(
+            f"patch_nums is {tuple(sides)}; allowed are two or more rising sides that end at {full_side}, the side of "
+            "the picture's latent map."
+        )
