@@ -26,7 +26,7 @@ def painted(pipeline):
 
 def test_a_call_returns_pictures_prompts_seeds_and_times(painted):
     assert painted.images.shape == (6, 3, 128, 128) and painted.images.dtype == torch.float32
-    assert 0 <= painted.images.min() and painted.images.max() <= 1
+    assert painted.images.min() >= 0 and painted.images.max() <= 1
     assert painted.prompts == [prompt for prompt in PROMPTS for _ in range(2)]
     assert painted.seeds == [5, 6, 7, 8, 9, 10] and painted.latents is None
     times = painted.timings
@@ -90,7 +90,8 @@ def test_latents_are_there_where_they_were_asked_for(pipeline):
 
 
 @pytest.mark.parametrize(
-    "change", [{"guidance_scale": 1.5}, {"num_maskgit_iters": 2}, {"more_smooth": True}, {"top_k": 1}, {"final_stage": 1}]
+    "change",
+    [{"guidance_scale": 1.5}, {"num_maskgit_iters": 2}, {"more_smooth": True}, {"top_k": 1}, {"final_stage": 1}],
 )
 def test_settings_reach_the_model(pipeline, painted, change):
     assert not close(pipeline(PROMPTS[0], seed=5, output_type="pt", **change).images[0], painted.images[0])

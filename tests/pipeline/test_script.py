@@ -41,7 +41,8 @@ def run(script, checkpoint_root, tmp_path, capsys):
 
 
 def test_pictures_grid_and_results_are_written_and_told(run, tmp_path):
-    status, out, err = run("--prompts", "a big red cat", "the dog", "--num_samples", "2", "--seed", "7", "--dtype", "fp32")
+    flags = ("--num_samples", "2", "--seed", "7", "--dtype", "fp32")
+    status, out, err = run("--prompts", "a big red cat", "the dog", *flags)
     assert status == 0 and "10/10" in err
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(entry["prompt"], entry["seed"]) for entry in results["pictures"]] == [

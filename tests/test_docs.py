@@ -1,0 +1,53 @@
+"""Every Python example of the README and the guide runs, in the order it is read."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "README_ENHANCED_CACHING.md")
+
+
+def fenced(document: str, language: str) -> list[tuple[int, str]]:
+    """Line number and text of every block of a language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [(text.count("\n", 0, block.start(1)) + 1, block[1]) for block in blocks]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_examples_run(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {"__name__": "__main__"}
+    blocks = fenced(document, "python")
+    assert blocks
+    for line, source in blocks:
+        # Empty lines in front, so that a traceback names the document's line.
+        exec(compile("\n" * (line - 1) + source, str(ROOT / document), "exec"), namespace)
+
+
+def test_the_readme_has_two_commands():
+    blocks = [source.strip() for _, source in fenced("README.md", "bash")]
+    assert len(blocks) == 2 and all(len(block.splitlines()) == 1 for block in blocks)
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
+def test_links_lead_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    headings = [re.sub(r"[^\w -]", "", heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
+
+
+def test_flags_that_documents_name_are_there():
+    script = (ROOT / "examples" / "enhanced_inference.py").read_text(encoding="utf-8")
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for line in re.findall(r"^.*enhanced_inference\.py.*$", text, re.MULTILINE):
+            for flag in re.findall(r"--\w+", line.partition("enhanced_inference.py")[2].partition("`")[0]):
+                assert f'"{flag}"' in script, flag
