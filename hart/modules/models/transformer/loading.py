@@ -2,14 +2,16 @@
 
 import json
 import os
-import pickle
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc, HARTAutoEncoderWithDiscConfig
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
@@ -17,6 +19,8 @@ from hart.utils.paths import check_model_type, tokenizer_folder, transformer_fol
 
 EMA_FILES = ("ema_model.safetensors", "ema_model.bin")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# Buffers that published checkpoints carry (the mask is 380 MB at 1024 pixels) and nothing here needs.
+FUNCTIONS_OF_THE_CONFIG = ("lvl_1L", "attn_bias_for_masking")
 
 
 def load_transformer(
@@ -30,11 +34,13 @@ def load_transformer(
     file = find_weights(folder, ema)
     state = read_state(file)
     adopt_tokenizer_sizes(config, state)
-    check_state(cls, config, state, file, ignored=("lvl_1L", "attn_bias_for_masking"))
-    result = parent_from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
+    check_state(cls, config, state, file, ignored=FUNCTIONS_OF_THE_CONFIG)
+    state = {key: value for key, value in state.items() if key not in FUNCTIONS_OF_THE_CONFIG}
+    with no_progress_bar():
+        result = parent_from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
     model = result[0] if isinstance(result, tuple) else result
     model.name_or_path = str(folder)
-    if vae is None and (folder.parent / "tokenizer").is_dir() or config.vae_path:
+    if vae is None and (config.vae_path or (folder.parent / "tokenizer").is_dir()):
         vae = load_tokenizer(config, model.dtype)
     if vae is not None:
         model.attach_tokenizer(vae)
@@ -62,8 +68,21 @@ def load_tokenizer(config: HARTForT2IConfig, dtype: torch.dtype) -> HARTAutoEnco
     hits = torch.zeros(len(tokenizer_config.v_patch_nums), tokenizer_config.vocab_size)
     state["vae.quantize.ema_vocab_hit_SV"] = hits
     check_state(HARTAutoEncoderWithDisc, tokenizer_config, state, file)
-    shell = HARTAutoEncoderWithDisc.from_pretrained(None, config=tokenizer_config, state_dict=state, dtype=dtype)
+    with no_progress_bar():
+        shell = HARTAutoEncoderWithDisc.from_pretrained(None, config=tokenizer_config, state_dict=state, dtype=dtype)
     return shell.vae.eval()
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for weights that are in memory already."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
 
 
 def find_weights(folder: Path, ema: bool) -> Path:
@@ -95,10 +114,10 @@ def read_state(file: Path) -> dict[str, Tensor]:
                 return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{str(file)!r} is truncated or is no safetensors file ({error}).") from error
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+    try:  # files of torch before 1.6 are no zip archives and cannot be memory-mapped
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except Exception as error:  # broken bytes make an unpickler raise almost anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ValueError(
             f"{str(file)!r} is truncated or holds more than tensors, and was not executed; "
             f"a plain state dict is allowed ({reason})."
@@ -109,7 +128,10 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{str(index)!r} is no index of shards: it needs a JSON object with `weight_map`.") from error
     state: dict[str, Tensor] = {}
     for name in names:
         shard = index.parent / Path(name).name

@@ -35,7 +35,9 @@ def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
 
 def test_released_size_has_the_published_names_and_shapes():
     with torch.device("meta"):
-        model = HARTAutoEncoderWithDisc(HARTAutoEncoderWithDiscConfig(quantizer_type="var_hybrid", v_patch_nums=FOURTEEN))
+        model = HARTAutoEncoderWithDisc(
+            HARTAutoEncoderWithDiscConfig(quantizer_type="var_hybrid", v_patch_nums=FOURTEEN)
+        )
     assert shapes(model) == without_disc(FULL["tokenizer"]["keys"])
     assert count(model) == FULL["tokenizer"]["params_vae"] == 108_948_355
     for part, size in FULL["tokenizer"]["by_part"].items():
