@@ -330,7 +330,7 @@ def _as_output(painted: Tensor, output_type: OutputType) -> Any:
 
 def _model_folder(model_path: str | os.PathLike[str] | None) -> Path:
     if model_path is not None:
-        return transformer_folder(Path(model_path))
+        return transformer_folder(model_path)
     folder = embedded_model_path()
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"the embedded model is not in {str(folder)!r}; install the package again.")

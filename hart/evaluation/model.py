@@ -54,7 +54,7 @@ def evaluate_model(
     """Let a pipeline paint random scenes and count what came out as asked.
 
     Args:
-        pipeline: called as `pipeline(prompts, seed=seeds, output_type="np", ...)`; gives `.images`, float [H, H, 3] each.
+        pipeline: called as `pipeline(prompts, seed=seeds, output_type="np")`; gives `.images`, float [H, H, 3] each.
         num_pictures: how many pictures, half big and half small.
         split: "held-out" or "training", see `draw_scenes`.
         seed: decides the scenes; picture i is painted with seed `seed + i`, whatever the batch size.

@@ -1,10 +1,11 @@
 """Where the parts of a checkpoint lie: `<root>/llm`, `<root>/tokenizer`, `<root>/text_encoder`."""
 
 import json
+import os
 from pathlib import Path
 
 
-def transformer_folder(path: str | Path, model_type: str = "hart_transformer_t2i") -> Path:
+def transformer_folder(path: str | os.PathLike[str], model_type: str = "hart_transformer_t2i") -> Path:
     """The folder with the transformer's `config.json`: the path itself or its `llm` folder.
 
     Raises:
