@@ -123,7 +123,8 @@ def redrawn_noise(model: HARTForT2I, notes: dict[str, Any]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(notes["torch_seed"])
     channels, side = model.config.latent_channels, model.config.patch_nums[-1]
     draws = []
-    for call, count in zip(notes["diffusion_calls"], tokens_to_decode(side, notes["args"]["num_maskgit_iters"])):
+    counts = tokens_to_decode(side, notes["args"]["num_maskgit_iters"])
+    for call, count in zip(notes["diffusion_calls"], counts, strict=False):  # none with final_stage=1
         both, first = call["rows"], call["rows"] // 2 if call["guided"] else call["rows"]
         assert both == 2 * notes["args"]["B"] * count
         draws.append(torch.randn(first, channels, generator=generator))
@@ -246,68 +247,73 @@ def error_of(ours: Tensor, expected: Tensor, index: Tensor | None = None, dim: i
     return float((ours - expected).abs().max())
 
 
-@contextmanager
-def recording(model: HARTForT2I) -> Iterator[dict[str, Tensor]]:
-    """Record what the fixtures name during one generation; the model runs its real code, watched by hooks."""
-    ours: dict[str, Tensor] = {}
-    rounds = [0]
-    last = len(model.config.patch_nums) - 1
+class Recorder:
+    """Notes what the fixtures name during one generation; the model runs its real code, watched by hooks."""
 
-    def stage_name(index: int) -> str:
-        return f"s{index}.it{rounds[0]}" if index == last else f"s{index}"
+    def __init__(self, model: HARTForT2I):
+        self.model, self.last, self.round = model, len(model.config.patch_nums) - 1, 0
+        self.tensors: dict[str, Tensor] = {}
 
-    def note(name: str, value: Tensor) -> None:
-        ours.setdefault(name, value.detach().clone())
+    def note(self, name: str, value: Tensor) -> None:
+        self.tensors.setdefault(name, value.detach().clone())
 
-    def on_block(block: torch.nn.Module, arguments: tuple, out: Tensor) -> None:
+    def stage_name(self, index: int) -> str:
+        return f"s{index}.it{self.round}" if index == self.last else f"s{index}"
+
+    def on_block(self, block: torch.nn.Module, arguments: tuple, out: Tensor) -> None:
         x, stage = arguments
         if block.index == 0:
-            note(f"block_in.s{stage.index}", x)
-        note(f"block{block.index}.s{stage.index}", out)
-        if block.index == model.config.depth - 1:
-            note(f"h_last.{stage_name(stage.index)}", out)
+            self.note(f"block_in.s{stage.index}", x)
+        self.note(f"block{block.index}.s{stage.index}", out)
+        if block.index == self.model.config.depth - 1:
+            self.note(f"h_last.{self.stage_name(stage.index)}", out)
 
-    def on_attention(_: torch.nn.Module, arguments: tuple, out: Tensor) -> None:
+    def on_attention(self, _: torch.nn.Module, arguments: tuple, out: Tensor) -> None:
         x, stage = arguments
-        note(f"block0.attn_in.s{stage.index}", x)
-        note(f"block0.attn_out.s{stage.index}", out)
+        self.note(f"block0.attn_in.s{stage.index}", x)
+        self.note(f"block0.attn_out.s{stage.index}", out)
         end = stage.kv.lengths[0]
-        note(f"block0.cached_k.s{stage.index}", stage.kv.keys[0, :, :, :end])
-        note(f"block0.cached_v.s{stage.index}", stage.kv.values[0, :, :, :end])
+        self.note(f"block0.cached_k.s{stage.index}", stage.kv.keys[0, :, :, :end])
+        self.note(f"block0.cached_v.s{stage.index}", stage.kv.values[0, :, :, :end])
 
-    def on_draw(run: Any, index: int, x: Tensor, out: tuple[Tensor, Tensor]) -> None:
+    def on_draw(self, run: Any, index: int, x: Tensor, out: tuple[Tensor, Tensor]) -> None:
         idx, codes = out
-        note(f"idx.{stage_name(index)}", idx)
-        side = round(codes.shape[1] ** 0.5)
-        if index < last:
-            note(f"h.s{index}", codes.transpose(1, 2).unflatten(2, (side, side)))
+        name = self.stage_name(index)
+        self.note(f"idx.{name}", idx)
         if index > 0:  # at stage 0 ours computes one row only
-            note(f"logits_raw.{stage_name(index)}", run.model.get_logits(x, run.head_condition))
-        if index == last and run.inputs.final_stage != 0:
-            rounds[0] += 1
+            self.note(f"logits_raw.{name}", run.model.get_logits(x, run.head_condition))
+        if index < self.last:
+            side = round(codes.shape[1] ** 0.5)
+            self.note(f"h.s{index}", codes.transpose(1, 2).unflatten(2, (side, side)))
+        elif run.inputs.final_stage != 0:
+            self.round += 1
 
-    def on_map(run: Any, index: int, _: Tensor, out: Tensor) -> None:
-        note(f"f_hat.s{index}", run.f_hat)
-        note(f"next_map.s{index}", out)
+    def on_map(self, run: Any, index: int, _: Tensor, out: Tensor) -> None:
+        self.note(f"f_hat.s{index}", run.f_hat)
+        self.note(f"next_map.s{index}", out)
 
-    def on_diffusion(z: Tensor, out: Tensor, **_: Any) -> None:
-        note(f"diff.z.it{rounds[0]}", z.unflatten(0, (2, -1)))
-        note(f"diff.out.it{rounds[0]}", out)
-        rounds[0] += 1
+    def on_diffusion(self, z: Tensor, out: Tensor, **_: Any) -> None:
+        self.note(f"diff.z.it{self.round}", z.unflatten(0, (2, -1)))
+        self.note(f"diff.out.it{self.round}", out)
+        self.round += 1
 
-    def on_end(run: Any, _: Tensor, out: None) -> None:
-        note("f_hat.final", run.f_hat)
+    def on_end(self, run: Any, _: Tensor, out: None) -> None:
+        self.note("f_hat.final", run.f_hat)
 
-    run_class = generation_module.Generation
+
+@contextmanager
+def recording(model: HARTForT2I) -> Iterator[dict[str, Tensor]]:
+    """The tensors of one generation, by the names that the fixtures use."""
+    recorder, run_class = Recorder(model), generation_module.Generation
     with ExitStack() as stack:
         for block in model.blocks:
-            stack.callback(block.register_forward_hook(on_block).remove)
-        stack.callback(model.blocks[0].attn.register_forward_hook(on_attention).remove)
-        stack.enter_context(watched(run_class, "draw_codes", on_draw))
-        stack.enter_context(watched(run_class, "add_to_map", on_map))
-        stack.enter_context(watched(run_class, "paint_last_stage", on_end))
-        stack.enter_context(watched(model.diffloss, "sample", on_diffusion))
-        yield ours
+            stack.callback(block.register_forward_hook(recorder.on_block).remove)
+        stack.callback(model.blocks[0].attn.register_forward_hook(recorder.on_attention).remove)
+        stack.enter_context(watched(run_class, "draw_codes", recorder.on_draw))
+        stack.enter_context(watched(run_class, "add_to_map", recorder.on_map))
+        stack.enter_context(watched(run_class, "paint_last_stage", recorder.on_end))
+        stack.enter_context(watched(model.diffloss, "sample", recorder.on_diffusion))
+        yield recorder.tensors
 
 
 @contextmanager

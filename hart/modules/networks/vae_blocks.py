@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 
 def group_norm(channels: int, num_groups: int) -> nn.GroupNorm:
+    """GroupNorm with the published epsilon."""
     return nn.GroupNorm(num_groups, channels, eps=1e-6)
 
 
@@ -47,6 +48,8 @@ class SpatialAttention(nn.Module):
 
 
 class Downsample(nn.Module):
+    """Halve both sides."""
+
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
@@ -56,6 +59,8 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
+    """Double both sides."""
+
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
@@ -82,6 +87,8 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
+    """A level of the encoder; `resample` channels are halved in size afterwards, None leaves them."""
+
     def __init__(self, *args, resample: int | None):
         super().__init__(*args)
         self.downsample = Downsample(resample) if resample else nn.Identity()
@@ -91,6 +98,8 @@ class DownLevel(Level):
 
 
 class UpLevel(Level):
+    """A level of the decoder; `resample` channels are doubled in size afterwards, None leaves them."""
+
     def __init__(self, *args, resample: int | None):
         super().__init__(*args)
         self.upsample = Upsample(resample) if resample else nn.Identity()
@@ -100,6 +109,8 @@ class UpLevel(Level):
 
 
 class Middle(nn.Module):
+    """The blocks at the lowest resolution."""
+
     def __init__(self, channels: int, dropout: float, num_groups: int):
         super().__init__()
         self.block_1 = ResnetBlock(channels, channels, dropout, num_groups)
@@ -113,9 +124,7 @@ class Middle(nn.Module):
 class Encoder(nn.Module):
     """Pictures [B, 3, H, W] in [-1, 1] to feature maps [B, z_channels, H/2**(n-1), W/2**(n-1)], n = len(ch_mult)."""
 
-    def __init__(
-        self, ch: int, ch_mult: tuple[int, ...], z_channels: int, dropout: float = 0.0, num_groups: int = 32
-    ):
+    def __init__(self, ch: int, ch_mult: tuple[int, ...], z_channels: int, dropout: float = 0.0, num_groups: int = 32):
         super().__init__()
         sizes = [ch] + [ch * mult for mult in ch_mult]
         last = len(ch_mult) - 1
@@ -140,9 +149,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Feature maps [B, z_channels, h, w] to pictures [B, 3, h*2**(n-1), w*2**(n-1)], n = len(ch_mult), not clamped."""
 
-    def __init__(
-        self, ch: int, ch_mult: tuple[int, ...], z_channels: int, dropout: float = 0.0, num_groups: int = 32
-    ):
+    def __init__(self, ch: int, ch_mult: tuple[int, ...], z_channels: int, dropout: float = 0.0, num_groups: int = 32):
         super().__init__()
         sizes = [ch * mult for mult in ch_mult]
         last = len(ch_mult) - 1
@@ -168,4 +175,3 @@ class Decoder(nn.Module):
         for level in reversed(self.up):
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))
-

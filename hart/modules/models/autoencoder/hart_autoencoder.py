@@ -49,7 +49,7 @@ class HARTAutoEncoder(PreTrainedModel):
         elif isinstance(module, nn.Conv2d | nn.GroupNorm):
             module.reset_parameters()
         elif isinstance(module, HARTHybridQuantizer):
-            module.ema_vocab_hit_SV.zero_()
+            nn.init.zeros_(module.ema_vocab_hit_SV)
 
     # -- pictures to latents -------------------------------------------------------------------------------------
 

@@ -52,7 +52,8 @@ class HARTForT2I(PreTrainedModel):
         self.word_embed = nn.Linear(c, dim)
         self.context_embed = nn.Linear(config.context_dim, dim)
         self.context_norm = RMSNorm(config.context_dim, eps) if config.use_context_norm else nn.Identity()
-        self.lvl_embed = TimestepEmbedder(dim) if config.use_timestep_embed else nn.Embedding(len(config.patch_nums), dim)
+        num_stages = len(config.patch_nums)
+        self.lvl_embed = TimestepEmbedder(dim) if config.use_timestep_embed else nn.Embedding(num_stages, dim)
         if flavour == "gpt2":
             self.pos_start = nn.Parameter(torch.zeros(1, config.context_token, dim))
             self.pos_1LC = nn.Parameter(torch.zeros(1, config.context_token + config.num_image_tokens - 1, dim))

@@ -45,9 +45,7 @@ class PictureRandom:
         return torch.stack([torch.randperm(num_tokens, generator=g, device=g.device) for g in self.noise])
 
 
-def _per_picture(
-    seed: Seed, num_pictures: int, device: torch.device
-) -> tuple[list[torch.Generator], list[int]]:
+def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[list[torch.Generator], list[int]]:
     if seed is None:
         seeds = _draw_seeds(num_pictures, None)
     elif isinstance(seed, int) and not isinstance(seed, bool):

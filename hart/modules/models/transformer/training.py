@@ -106,9 +106,7 @@ def drop_prompts(model: "HARTForT2I", context_BTD: Tensor, draws: TrainingDraws)
 def _sequence(
     model: "HARTForT2I", inputs: TrainingInputs, text_BTC: Tensor, kept_Bm: Tensor
 ) -> tuple[Tensor, Rope | None, Tensor]:
-    return join_stages(
-        model, text_BTC, inputs.context_position_ids, inputs.x_in, len(model.config.patch_nums), kept_Bm
-    )
+    return join_stages(model, text_BTC, inputs.context_position_ids, inputs.x_in, len(model.config.patch_nums), kept_Bm)
 
 
 def join_stages(

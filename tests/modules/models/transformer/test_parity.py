@@ -1,4 +1,4 @@
-"""Ours equals the published model: every recorded run, every recorded tensor, within the limits of the specification."""
+"""Ours equals the published model: every recorded tensor of every recorded run, within the specified limits."""
 
 import pytest
 

@@ -137,10 +137,9 @@ class HARTHybridQuantizer(nn.Module):
         Returns:
             The indices of every stage and the remainder [B, P*P, c] before the last stage's codes were subtracted.
         """
-        idx_Bl, rest = [], f_BcPP
-        for idx_Bpp, rest, _ in self.residual_stages(f_BcPP, self._sides(v_patch_nums), phi_at_last=False):
-            idx_Bl.append(idx_Bpp.flatten(1))
-        return idx_Bl, rest.flatten(2).transpose(1, 2)
+        stages = list(self.residual_stages(f_BcPP, self._sides(v_patch_nums), phi_at_last=False))
+        _, rest_BcPP, _ = stages[-1]
+        return [idx_Bpp.flatten(1) for idx_Bpp, _, _ in stages], rest_BcPP.flatten(2).transpose(1, 2)
 
     def idxBl_to_fhat(self, idx_Bl: Sequence[Tensor], all_stages: bool = False) -> Tensor | list[Tensor]:
         """Accumulated map [B, c, P, P] of the indices of every stage, or the list of maps after each."""
