@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 RUNS = Path(__file__).parent / "runs"
+EMBEDDED = Path(__file__).parent.parent / "hart" / "assets" / "embedded"
 
 
 def cosine_schedule(step: int, total: int, warmup: int, floor: float = 0.0) -> float:

@@ -21,7 +21,7 @@ from training.stream import TrainingScenes
 
 @dataclass
 class Settings:
-    steps: int = 850
+    steps: int = 650
     quantise_from: int = 300
     batch_size: int = 16
     learning_rate: float = 2e-3

@@ -79,5 +79,19 @@ class SelfAttention(nn.Module):
         if stage.kv is not None:
             k, v = stage.kv.append(self.index, k, v)
         dropout = self.attn_drop if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=stage.mask, dropout_p=dropout, scale=self.scale)
+        out = attend(q, k, v, stage.mask, dropout, self.scale)
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, scale: float) -> Tensor:
+    """softmax(scale * q k^T) v, over the tokens [1, 1, n, n] that a bool mask lets through.
+
+    The fused kernel, except in training on CPU: its backward pass there takes two to three times as long as plain
+    products (bf16, 48 x 4 heads x 110 tokens: 103 ms against 32 ms).
+    """
+    if dropout == 0 and q.requires_grad and q.device.type == "cpu":
+        scores = (q * scale) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        return scores.softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)

@@ -1,0 +1,244 @@
+"""Train the embedded transformer, its diffusion head and text model: `python -m training.train_transformer`. Resumable.
+
+Most steps train the coarse stages only, which hold what the picture shows and cost a sixth of a full pass; every few
+steps train all stages, with most last-stage tokens left out as HART's own training does, and the diffusion head.
+
+Input codes are disturbed and the targets of later stages follow (self-correction): the model learns to repair its
+own mistakes instead of trusting perfect inputs.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hart.modules.models.autoencoder import HARTHybridQuantizer
+from hart.modules.models.transformer import HARTForT2I, HARTForT2IConfig
+from hart.modules.models.transformer.training import join_stages, stage_causal_mask
+from hart.modules.networks.stage import Stage
+from training.common import RUNS, Log, MuonAdamW, cosine_schedule, load_checkpoint, save_checkpoint
+from training.data import held_out_scenes
+from training.latents import LATENTS, encode, load_shipped_tokenizer, row_to_scene
+from training.text import CONTEXT_DIM, CONTEXT_TOKENS, build_text_model, build_tokenizer
+
+
+@dataclass
+class Settings:
+    steps: int = 1200
+    full_every: int = 4
+    coarse_stages: int = 6
+    coarse_batch: int = 64
+    full_batch: int = 16
+    kept_tokens: int = 56
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    drop_prompt: float = 0.1
+    disturb: float = 0.4
+    depth: int = 6
+    embed_dim: int = 256
+    num_heads: int = 4
+    diff_width: int = 256
+    diff_depth: int = 3
+    seed: int = 0
+
+
+class Codes(NamedTuple):
+    """Teacher-forcing material of a batch: inputs of stages 1.., target codes per stage, the last remainder."""
+
+    x_in: Tensor
+    targets: list[Tensor]
+    rest: Tensor
+
+
+@torch.no_grad()
+def disturbed_codes(quantizer: HARTHybridQuantizer, f: Tensor, num_stages: int, disturb: float) -> Codes:
+    """Residual codes of latents [B, c, P, P] in which the inputs are noisy and the targets know it.
+
+    Args:
+        quantizer: the tokenizer's.
+        f: latents.
+        num_stages: how many stages to go.
+        disturb: largest noise on what an input code is looked up for, in standard deviations of the stage.
+    """
+    sides, rest, f_hat, inputs, targets = quantizer.v_patch_nums, f, torch.zeros_like(f), [], []
+    amount = disturb * torch.rand(len(f), 1, 1, 1) * (torch.rand(len(f), 1, 1, 1) < 0.7)
+    for stage, side in enumerate(sides[:num_stages]):
+        z = F.adaptive_avg_pool2d(rest, side)
+        targets.append(quantizer.lookup(z).flatten(1))
+        if stage == num_stages - 1:
+            break
+        noisy = quantizer.lookup(z + torch.randn_like(z) * amount * z.std())
+        part = quantizer.contribution(stage, len(sides), quantizer.embed_map(noisy), f.shape[-1])
+        f_hat, rest = f_hat + part, rest - part
+        inputs.append(F.adaptive_avg_pool2d(f_hat, sides[stage + 1]).flatten(2).transpose(1, 2))
+    return Codes(torch.cat(inputs, dim=1), targets, rest.flatten(2).transpose(1, 2))
+
+
+class TransformerTraining:
+    def __init__(self, settings: Settings, run: str):
+        torch.manual_seed(settings.seed)
+        self.settings, self.folder = settings, RUNS / run
+        self.vae = load_shipped_tokenizer()
+        self.tokenizer = build_tokenizer()
+        self.text = build_text_model(len(self.tokenizer))
+        self.model = HARTForT2I(model_config(settings, self.vae.config), vae=self.vae)
+        torch.nn.init.normal_(self.model.word_embed.weight, std=0.5)  # latents are small; tokens should not be
+        self.all = torch.nn.ModuleDict({"hart": self.model, "text": self.text})
+        self.optimizer = MuonAdamW(
+            self.all, hidden_matrices(self.all), settings.muon_rate, settings.adam_rate, betas=(0.9, 0.97)
+        )
+        data = load_checkpoint(LATENTS)
+        self.latents, self.scenes = data["latents"], [row_to_scene(row) for row in data["rows"].tolist()]
+        self.rng = np.random.default_rng(settings.seed)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.log, self.step = Log(self.folder), 0
+
+    # -- one pass ----------------------------------------------------------------------------------------------------
+
+    def encode_text(self, captions: list[str], drop: bool) -> tuple[Tensor, Tensor]:
+        """Embedded text [B, T, C] with gradients, some prompts dropped, and positions [B, T]."""
+        tokens = self.tokenizer(captions, padding="max_length", max_length=CONTEXT_TOKENS, return_tensors="pt")
+        mask = tokens["attention_mask"]
+        context = self.text(input_ids=tokens["input_ids"], attention_mask=mask).last_hidden_state.float()
+        position_BT = mask.cumsum(1) - 1
+        if drop:
+            dropped = torch.rand(len(captions)) < self.settings.drop_prompt
+            context = context.masked_fill(dropped[:, None, None], 0)
+            position_BT = position_BT.masked_fill(dropped[:, None], 0)
+        return self.model.embed_text(context), position_BT
+
+    def stage_losses(self, f: Tensor, captions: list[str], num_stages: int, train: bool) -> tuple[Tensor, Tensor]:
+        """Cross-entropy [num_stages] and the diffusion head's loss (zero for a coarse pass)."""
+        codes = disturbed_codes(self.model.vae.quantize, f, num_stages, self.settings.disturb if train else 0.0)
+        full = num_stages == len(self.model.config.patch_nums)
+        kept = self.kept_positions(len(f), num_stages) if full else None
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            text, position = self.encode_text(captions, drop=train)
+            x, rope, levels = join_stages(self.model, text, position, codes.x_in, num_stages, kept)
+            x = self.model.run_blocks(x, Stage(0, rope=rope, mask=stage_causal_mask(levels)))[:, CONTEXT_TOKENS - 1 :]
+        logits = self.model.get_logits(x.float(), self.model.head_nm.condition(text.float()))
+        targets = codes.targets if kept is None else [*codes.targets[:-1], codes.targets[-1].gather(1, kept)]
+        sizes = [target.shape[1] for target in targets]
+        losses = torch.stack(
+            [
+                F.cross_entropy(part.flatten(0, 1), target.flatten())
+                for part, target in zip(logits.split(sizes, dim=1), targets, strict=True)
+            ]
+        )
+        if kept is None:
+            return losses, torch.zeros(())
+        return losses, self.diffusion_loss(x[:, -sizes[-1] :].float(), targets[-1], codes.rest, kept)
+
+    def diffusion_loss(self, x: Tensor, idx: Tensor, rest: Tensor, kept: Tensor) -> Tensor:
+        code = F.embedding(idx, self.model.vae.quantize.embedding.weight)
+        target = rest.gather(1, kept[..., None].expand(-1, -1, rest.shape[-1])) - code
+        z = self.model.diffusion_condition(x, code)
+        return self.model.diffloss.loss(target.flatten(0, 1).repeat(2, 1), z.flatten(0, 1).repeat(2, 1))
+
+    def kept_positions(self, batch: int, num_stages: int) -> Tensor:
+        scores = torch.rand(batch, self.model.config.patch_nums[num_stages - 1] ** 2)
+        return scores.argsort(dim=1)[:, : self.settings.kept_tokens].sort(dim=1).values
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def train_step(self) -> dict[str, list[float] | float]:
+        settings, num_stages = self.settings, len(self.model.config.patch_nums)
+        full = self.step % settings.full_every == settings.full_every - 1
+        size = settings.full_batch if full else settings.coarse_batch
+        chosen = torch.randint(len(self.latents), (size,), generator=self.generator)
+        captions = [self.scenes[i].caption(self.rng) for i in chosen.tolist()]
+        stages = num_stages if full else settings.coarse_stages
+        losses, diffusion = self.stage_losses(self.latents[chosen].float(), captions, stages, train=True)
+        # A stage of side p weighs p: early stages decide what is painted, late ones have many tokens.
+        weights = torch.tensor(self.model.config.patch_nums[:stages], dtype=torch.float32)
+        ((losses * weights).sum() / weights.sum() + diffusion).backward()
+        self.optimizer.step(cosine_schedule(self.step, settings.steps, warmup=50))
+        record: dict[str, list[float] | float] = {"cross_entropy": [round(v, 2) for v in losses.tolist()]}
+        return record | ({"diffusion": round(float(diffusion.detach()), 3)} if full else {})
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, list[float] | float]:
+        f, captions = self.held_out
+        losses, diffusion = self.stage_losses(f, captions, len(self.model.config.patch_nums), train=False)
+        return {"held_out": [round(v, 2) for v in losses.tolist()], "diffusion": round(float(diffusion), 3)}
+
+    def prepare_held_out(self, size: int = 48) -> None:
+        scenes = held_out_scenes()
+        chosen = [scenes[i] for i in np.random.default_rng(3).choice(len(scenes), size, replace=False)]
+        self.held_out = encode(self.vae, chosen).float(), [scene.caption() for scene in chosen]
+
+    def state(self) -> dict:
+        return {
+            "step": self.step,
+            "weights": self.all.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "settings": asdict(self.settings),
+        }
+
+    def resume(self) -> None:
+        state = load_checkpoint(self.folder / "last.pt")
+        if state is not None:
+            self.step = state["step"]
+            self.all.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def run(self) -> None:
+        self.resume()
+        self.prepare_held_out()
+        while self.step < self.settings.steps:
+            record = self.train_step()
+            self.step += 1
+            if self.step % 20 in (0, 4):
+                self.log(step=self.step, **record)
+            if self.step % 200 == 0 or self.step == self.settings.steps:
+                self.log(step=self.step, **self.evaluate())
+                save_checkpoint(self.folder / "last.pt", self.state())
+
+
+def model_config(settings: Settings, vae_config) -> HARTForT2IConfig:
+    """The released flavour at the embedded size."""
+    return HARTForT2IConfig(
+        context_token=CONTEXT_TOKENS,
+        context_dim=CONTEXT_DIM,
+        depth=settings.depth,
+        embed_dim=settings.embed_dim,
+        num_heads=settings.num_heads,
+        attn_type="llama",
+        mlp_type="llama",
+        disable_aln=True,
+        use_timestep_embed=True,
+        use_context_norm=True,
+        diff_width=settings.diff_width,
+        diff_depth=settings.diff_depth,
+        patch_nums=vae_config.v_patch_nums,
+        latent_channels=vae_config.z_channels,
+        codebook_size=vae_config.vocab_size,
+    )
+
+
+def hidden_matrices(modules: torch.nn.ModuleDict) -> set[str]:
+    """Weights for Muon: the matrices inside the transformer's blocks, the text layers and the diffusion blocks."""
+    inner = ("hart.blocks.", "text.layers.", "hart.diffloss.net.res_blocks.")
+    return {
+        name
+        for name, p in modules.named_parameters()
+        if p.ndim == 2 and name.startswith(inner) and "adaLN_modulation" not in name
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="transformer", help="folder under training/runs")
+    for name, value in asdict(Settings()).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    arguments = vars(parser.parse_args())
+    run = arguments.pop("run")
+    TransformerTraining(Settings(**arguments), run).run()
+
+
+if __name__ == "__main__":
+    main()
