@@ -125,6 +125,11 @@ class HARTForT2IConfig(PretrainedConfig):
         return "shared" if self.shared_aln else "none"
 
     @property
+    def averages_text(self) -> bool:
+        """Whether modulation averages over the text tokens of a mask, so that a mask is needed."""
+        return self.modulation == "shared" or (self.modulation == "adaln" and self.sep_aln_pooling_mode == "avg")
+
+    @property
     def num_image_tokens(self) -> int:
         """Tokens L of all stages together."""
         return sum(side * side for side in self.patch_nums)

@@ -29,6 +29,7 @@ from hart.modules.networks.sampling import (
 from hart.modules.networks.stage import Stage
 
 if TYPE_CHECKING:
+    from hart.modules.models.transformer.configuration import HARTForT2IConfig
     from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
 
 
@@ -254,7 +255,7 @@ class Generation:
         orders_BN = self.inputs.orders
         if orders_BN is None:
             orders_BN = self.random.orders(side * side)
-        orders_BN, parts, end = orders_BN.to(self.f_hat.device), [], side * side
+        orders_BN, parts, end = orders_BN.to(self.f_hat.device, torch.long), [], side * side
         for count in tokens_to_decode(side, rounds):
             parts.append(orders_BN[:, end - count : end].sort(dim=1).values)
             end -= count
@@ -271,24 +272,53 @@ class Generation:
 def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
     """Raise a ValueError that names the argument, what it is and what is allowed."""
     config = model.config
-    if not isinstance(inputs.B, int) or inputs.B < 1:
+    if not _is_whole(inputs.B) or inputs.B < 1:
         raise ValueError(f"B is {inputs.B!r}; allowed is a whole number of pictures from 1.")
-    if not (isinstance(inputs.cfg, int | float) and math.isfinite(inputs.cfg) and inputs.cfg >= 0):
+    if not _is_number(inputs.cfg) or not 0 <= inputs.cfg < math.inf:
         raise ValueError(f"cfg is {inputs.cfg!r}; allowed is a finite guidance scale from 0.")
-    if not isinstance(inputs.top_k, int) or inputs.top_k < 0:
+    if not _is_whole(inputs.top_k) or inputs.top_k < 0:
         raise ValueError(f"top_k is {inputs.top_k!r}; allowed is a whole number from 0 (0 is the published rule).")
-    if not 0 <= inputs.top_p <= 1:
+    if not _is_number(inputs.top_p) or not 0 <= inputs.top_p <= 1:
         raise ValueError(f"top_p is {inputs.top_p!r}; allowed is 0 to 1 (0 switches it off).")
     last = config.patch_nums[-1] ** 2
-    if not isinstance(inputs.num_maskgit_iters, int) or not 1 <= inputs.num_maskgit_iters <= last:
+    if not _is_whole(inputs.num_maskgit_iters) or not 1 <= inputs.num_maskgit_iters <= last:
         raise ValueError(f"num_maskgit_iters is {inputs.num_maskgit_iters!r}; allowed are 1 to {last}.")
+    _check_text(config, inputs)
+    _check_orders(inputs, last)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
     text_shape = (inputs.B, config.context_token, config.context_dim)
     _check_tensor("label_B", inputs.label_B, text_shape, floating=True)
     _check_tensor("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
     _check_tensor("context_mask", inputs.context_mask, text_shape[:2], floating=False)
-    _check_tensor("orders", inputs.orders, (inputs.B, last), floating=False)
-    if inputs.label_B is not None and inputs.context_position_ids is None:
+    if inputs.label_B is None:
+        return
+    if not torch.isfinite(inputs.label_B).all():
+        raise ValueError("label_B holds entries that are not finite; allowed are the text model's finite features.")
+    if inputs.context_position_ids is None:
         raise ValueError(f"context_position_ids is None; allowed is an integer tensor {list(text_shape[:2])}.")
+    if inputs.context_mask is None and config.averages_text:
+        raise ValueError(
+            f"context_mask is None; allowed is a mask {list(text_shape[:2])}, since this flavour averages over text."
+        )
+
+
+def _check_orders(inputs: GenerationInputs, num_tokens: int) -> None:
+    _check_tensor("orders", inputs.orders, (inputs.B, num_tokens), floating=False)
+    if inputs.orders is None:
+        return
+    counted = torch.arange(num_tokens, device=inputs.orders.device)
+    if not (inputs.orders.sort(dim=1).values == counted).all():
+        raise ValueError(f"orders has a row with repeats; allowed is a permutation of 0 to {num_tokens - 1} per row.")
 
 
 def _check_tensor(name: str, value: Tensor | None, shape: tuple[int, ...], floating: bool) -> None:

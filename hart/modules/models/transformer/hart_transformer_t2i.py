@@ -152,7 +152,7 @@ class HARTForT2I(PreTrainedModel):
         """What modulates the blocks, [R, C]; None in the released flavour."""
         if self.config.modulation == "none":
             return None
-        if self.config.modulation == "adaln" and self.config.sep_aln_pooling_mode == "max":
+        if not self.config.averages_text:
             return text_RTC.amax(dim=1)
         if mask_RT is None:
             raise ValueError("context_mask is None; this flavour averages over text and needs a mask [B, T].")
