@@ -7,8 +7,7 @@ latent map, K stages.
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 
 from hart import embedded_model_path
 from hart.modules.models.transformer import HARTForT2I
+from hart.modules.models.transformer.loading import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
 from hart.utils.images import to_pil
 from hart.utils.paths import transformer_folder
@@ -135,9 +135,9 @@ class HARTPipeline:
         text_folder = _text_model_folder(folder, text_model_path)
         if system_prompt is None:
             system_prompt = _stored_system_prompt(folder)
-        with _quiet_loading():
+        with no_progress_bar():
             text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
-            model = HARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
+        model = HARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
         if device.type == "cpu":
             model.vae.float()
         return cls(model, *text, system_prompt, safety_checker, progress)
@@ -361,20 +361,6 @@ def _stored_system_prompt(folder: Path) -> str | None:
             root / SYSTEM_PROMPT_FILE,
         )
     return system_prompt
-
-
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Without the bars that transformers shows while it copies weights."""
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 __all__ = ["HARTPipeline", "PipelineOutput"]
