@@ -1,0 +1,163 @@
+"""What the cache did, counted; tensors are read only when someone asks.
+
+Similarities of a run stay on their device until `to_dict`; counting is plain Python. Statistics of runs that ended
+well are merged into those of the model, so that a failed run leaves nothing.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from statistics import fmean, pstdev
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EMPTY = "empty"
+"""Cause of a miss: nothing that fits is stored from an earlier stage."""
+
+DISSIMILAR = "dissimilar"
+"""Cause of a miss: the similarity estimate is below the threshold."""
+
+HIT = "hit"
+CAUSES = (EMPTY, DISSIMILAR)
+MOST_KEPT = 4096
+"""Similarities per branch that statistics are made of: the most recent ones."""
+
+Place = tuple[str, int, int]
+"""Branch ("attn" or "mlp"), layer, stage as a token count."""
+
+
+class CacheStatistics:
+    """Counts of one run, or of all runs since the last reset."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again from nothing."""
+        self._outcomes: Counter[tuple[int, str, str]] = Counter()
+        self._similarities: dict[str, list[tuple[Place, float | Tensor]]] = {}
+        self._seen: Counter[str] = Counter()
+        self._flops = [0, 0]
+        self._peak_bytes = 0
+
+    # -- during a run ------------------------------------------------------------------------------------------------
+
+    def hit(self, branch: str, stage: int, count: int = 1) -> None:
+        """A branch was reused or refreshed; `count` layers at once for a fused reuse."""
+        self._outcomes[stage, branch, HIT] += count
+
+    def miss(self, branch: str, stage: int, cause: str, count: int = 1) -> None:
+        """A branch was computed at a skip stage, because of `EMPTY` or `DISSIMILAR`."""
+        self._outcomes[stage, branch, cause] += count
+
+    def similarity(self, branch: str, layer: int, stage: int, value: float | Tensor) -> None:
+        """A similarity was seen; a tensor of any shape counts with its mean and is not read now."""
+        value = value.detach().float().mean() if isinstance(value, Tensor) else value
+        kept = self._similarities.setdefault(branch, [])
+        kept.append(((branch, layer, stage), value))
+        self._seen[branch] += 1
+        if len(kept) >= 2 * MOST_KEPT:
+            del kept[:-MOST_KEPT]
+
+    def flops(self, computed: int = 0, saved: int = 0) -> None:
+        """Floating-point operations done, and those that a run without cache would have done beside them."""
+        self._flops[0] += computed
+        self._flops[1] += saved
+
+    def bytes_held(self, peak: int) -> None:
+        """Peak of the store of a run; the largest is reported."""
+        self._peak_bytes = max(self._peak_bytes, peak)
+
+    # -- between runs ------------------------------------------------------------------------------------------------
+
+    def merge(self, run: "CacheStatistics") -> None:
+        """Add the counts of a run; its similarities are read here, in one copy per branch."""
+        similarities = {branch: _read(entries) for branch, entries in run._similarities.items()}
+        with self._lock:
+            self._outcomes.update(run._outcomes)
+            self._seen.update(run._seen)
+            self.flops(*run._flops)
+            self.bytes_held(run._peak_bytes)
+            for branch, entries in similarities.items():
+                self._similarities.setdefault(branch, []).extend(entries)
+                del self._similarities[branch][:-MOST_KEPT]
+
+    # -- read --------------------------------------------------------------------------------------------------------
+
+    def observations(self) -> list[tuple[Place, float]]:
+        """Every similarity still kept with its place, in the order seen per branch."""
+        return [entry for branch in sorted(self._similarities) for entry in _read(self._similarities[branch])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON (design, section 8); stages as text.
+
+        `similarity_stats` holds the branches of which something was seen: mean, std, min, max, median, p80 and p90 of
+        the last 4096 similarities, and the count of all.
+        """
+        stages = sorted({stage for stage, _, _ in self._outcomes})
+        branches = sorted({branch for _, branch, _ in self._outcomes})
+        computed, saved = self._flops
+        return {
+            **self._counts(self._outcomes),
+            "per_stage": {str(stage): self._counts(self._part(0, stage)) for stage in stages},
+            "per_branch": {branch: self._counts(self._part(1, branch)) for branch in branches},
+            "similarity_stats": self._similarity_stats(),
+            "flops_computed": computed,
+            "flops_saved": saved,
+            "flops_saved_ratio": saved / (saved + computed) if saved else 0.0,
+            "cache_peak_bytes": self._peak_bytes,
+        }
+
+    def _part(self, place: int, value: object) -> Counter[tuple[int, str, str]]:
+        return Counter({key: count for key, count in self._outcomes.items() if key[place] == value})
+
+    @staticmethod
+    def _counts(outcomes: Counter[tuple[int, str, str]]) -> dict[str, Any]:
+        by_outcome: Counter[str] = Counter()
+        for (_, _, outcome), count in outcomes.items():
+            by_outcome[outcome] += count
+        hits = by_outcome.pop(HIT, 0)
+        misses = {cause: by_outcome[cause] for cause in sorted({*CAUSES, *by_outcome})}
+        decisions = hits + sum(misses.values())
+        return {"cache_hit_rate": hits / decisions if decisions else 0.0, "hits": hits, "misses": misses}
+
+    def _similarity_stats(self) -> dict[str, dict[str, float]]:
+        found = {}
+        for branch in sorted(self._similarities):
+            values = [value for _, value in _read(self._similarities[branch])[-MOST_KEPT:] if math.isfinite(value)]
+            if values:
+                found[branch] = {**summary(values), "count": self._seen[branch]}
+        return found
+
+
+def summary(values: Iterable[float]) -> dict[str, float]:
+    """Mean, standard deviation (of the values as they are), extremes and percentiles by linear interpolation."""
+    ordered = sorted(values)
+    return {
+        "mean": fmean(ordered),
+        "std": pstdev(ordered),
+        "min": ordered[0],
+        "max": ordered[-1],
+        "median": percentile(ordered, 50),
+        "p80": percentile(ordered, 80),
+        "p90": percentile(ordered, 90),
+    }
+
+
+def percentile(ordered: list[float], percent: float) -> float:
+    """Of ascending values, by linear interpolation between the two nearest."""
+    place = (len(ordered) - 1) * percent / 100
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def _read(entries: list[tuple[Place, float | Tensor]]) -> list[tuple[Place, float]]:
+    """The same entries with plain numbers; all tensors come from their device in one copy."""
+    tensors = [value for _, value in entries if isinstance(value, Tensor)]
+    numbers = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [(place, next(numbers) if isinstance(value, Tensor) else float(value)) for place, value in entries]

@@ -1,0 +1,124 @@
+"""What a generation keeps of earlier stages, to the byte.
+
+Shapes: R rows, n = side * side tokens, C channels.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hart.modules.cache.eviction import oldest
+from hart.modules.cache.registries import Eviction
+
+
+@dataclass
+class StoredMap:
+    """One kept token map.
+
+    Args:
+        key: what it belongs to, such as (branch, layer), or any name for a fused sum.
+        side: side of its token map.
+        x_RnC: the tokens; not to be written to.
+        num_bytes: what they take.
+        reads: how often it was handed out.
+    """
+
+    key: Hashable
+    side: int
+    x_RnC: Tensor
+    num_bytes: int
+    reads: int = 0
+
+
+class FeatureStore:
+    """Token maps by key, within a memory budget; one per generation.
+
+    Args:
+        budget_bytes: most that all maps together may take; None for no limit.
+        evict: rule that picks what goes first when a new map does not fit, see `eviction.py`.
+    """
+
+    def __init__(self, budget_bytes: int | None = None, evict: Eviction = oldest):
+        self.budget_bytes, self._evict = budget_bytes, evict
+        self._maps: dict[Hashable, StoredMap] = {}
+        self.current_bytes = 0
+        self.peak_bytes = 0
+        self.num_evicted = 0
+        self.num_refused = 0
+
+    def put(self, key: Hashable, side: int, x_RnC: Tensor) -> bool:
+        """Keep a map, in place of what the key held before; False where it is larger than the whole budget.
+
+        The tensor is kept as it is, without a copy, unless it is a view of memory of another size.
+
+        Raises:
+            ValueError: the tokens are no map of this side.
+        """
+        if x_RnC.dim() != 3 or x_RnC.shape[1] != side * side:
+            raise ValueError(f"x_RnC is {list(x_RnC.shape)}; allowed for side {side} is [rows, {side * side}, C].")
+        self.free(key)
+        num_bytes = x_RnC.numel() * x_RnC.element_size()
+        if not self._make_room(num_bytes):
+            self.num_refused += 1
+            return False
+        kept = x_RnC.detach()
+        if kept.untyped_storage().nbytes() != num_bytes:
+            kept = kept.contiguous().clone()  # a slice would keep all of its tensor alive
+        self._maps[key] = StoredMap(key, side, kept, num_bytes)
+        self.current_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.current_bytes)
+        return True
+
+    def get(self, key: Hashable, like_RnC: Tensor) -> StoredMap | None:
+        """The map of a key; None where there is none, or none of the same rows, channels, dtype and device."""
+        stored = self._maps.get(key)
+        if stored is None or not _fits(stored.x_RnC, like_RnC):
+            return None
+        stored.reads += 1
+        return stored
+
+    def side(self, key: Hashable) -> int | None:
+        """Side of the map that a key holds; None where it holds none."""
+        stored = self._maps.get(key)
+        return None if stored is None else stored.side
+
+    def free(self, key: Hashable) -> None:
+        """Give up a map; nothing happens where there is none."""
+        stored = self._maps.pop(key, None)
+        if stored is not None:
+            self.current_bytes -= stored.num_bytes
+
+    def free_where(self, unneeded: Callable[[StoredMap], bool]) -> None:
+        """Give up every map of which the plan says that no later stage will read it."""
+        for key in [key for key, stored in self._maps.items() if unneeded(stored)]:
+            self.free(key)
+
+    def clear(self) -> None:
+        """Give up all maps; peak and counts stay."""
+        self._maps.clear()
+        self.current_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._maps
+
+    def _make_room(self, num_bytes: int) -> bool:
+        if self.budget_bytes is None:
+            return True
+        if num_bytes > self.budget_bytes:
+            return False
+        while self.current_bytes + num_bytes > self.budget_bytes:
+            chosen = self._evict(list(self._maps.values()))
+            if self._maps.get(chosen.key) is not chosen:
+                raise ValueError(f"the eviction rule picked {chosen.key!r}; allowed is one of the maps it was given.")
+            self.free(chosen.key)
+            self.num_evicted += 1
+        return True
+
+
+def _fits(x_RnC: Tensor, like_RnC: Tensor) -> bool:
+    same_place = x_RnC.dtype == like_RnC.dtype and x_RnC.device == like_RnC.device
+    return same_place and x_RnC.shape[0] == like_RnC.shape[0] and x_RnC.shape[2] == like_RnC.shape[2]
