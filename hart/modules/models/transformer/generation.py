@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hart.modules.cache.no_cache import StageStart
 from hart.modules.models.transformer.seeds import PictureRandom, Seed
 from hart.modules.networks.kv_cache import KVCache
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
@@ -86,12 +87,13 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
     last = run.num_stages - 1
     tokens_RnC = run.text_tokens()
     for index in range(last):
-        codes_BcPP = run.predict_codes(index, tokens_RnC)
-        next_map = run.add_to_map(index, codes_BcPP)
+        codes_Bcpp = run.predict_codes(index, tokens_RnC)
+        next_map = run.add_to_map(index, codes_Bcpp)
         tokens_RnC = run.image_tokens(index + 1, next_map)
         run.report(index)
     run.paint_last_stage(tokens_RnC)
     run.report(last)
+    run.cache.finish()
     return run.f_hat
 
 
@@ -111,6 +113,8 @@ class Generation:
         heads, capacity = self.config.num_heads, self.config.context_token + self.config.num_image_tokens - 1
         self.kv = KVCache(self.config.depth, 2 * inputs.B, heads, self.config.embed_dim // heads, capacity, like)
         self.f_hat = like.new_zeros(inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
+        self.map_before_BcPP = self.f_hat
+        self.cache = model.new_cache()
         self.codebook_Vc = self.quantizer.embedding.weight.float()
         self.noise_used = 0
 
@@ -150,7 +154,7 @@ class Generation:
 
     def stage(self, index: int) -> Stage:
         """What the blocks need to know; the rotary tables are made here, once per stage."""
-        return Stage(index, rope=self._rope(index), kv=self.kv, condition_RC=self.pooled_RC)
+        return Stage(index, rope=self._rope(index), kv=self.kv, condition_RC=self.pooled_RC, cache=self.cache)
 
     def _rope(self, index: int) -> Rope | None:
         if self.config.attn_type == "gpt2":
@@ -167,14 +171,36 @@ class Generation:
         """How far along the pyramid a stage is; the last stage keeps the ratio of the one before."""
         return min(index, self.num_stages - 2) / (self.num_stages - 1)
 
-    def predict_codes(self, index: int, tokens_RnC: Tensor) -> Tensor:
-        """Run the blocks and draw the stage's codes, as a map [B, c, p, p]."""
-        x_RnC = self.model.run_blocks(tokens_RnC, self.stage(index))
+    def predict_codes(self, index: int, tokens_RnC: Tensor) -> Tensor | None:
+        """Run the blocks and draw the stage's codes, as a map [B, c, p, p]; None where the stage adds nothing."""
+        if self.cache.drops(index):
+            return None
+        chosen_Rm = self.cache.begin_stage(StageStart(index, tokens_RnC, self.map_before_BcPP, self.f_hat))
+        if chosen_Rm is not None and chosen_Rm.shape[1] == 0:
+            return None
+        tokens_RmC, stage = self._part(tokens_RnC, self.stage(index), chosen_Rm)
+        x_RmC = self.model.run_blocks(tokens_RmC, stage)
         if index == 0:
-            x_RnC = x_RnC[:, -1:]  # the first code is read off the last text token alone
-        _, codes_Bnc = self.draw_codes(index, x_RnC)
+            x_RmC = x_RmC[:, -1:]  # the first code is read off the last text token alone
+        _, codes_Bmc = self.draw_codes(index, x_RmC)
         side = self.sides[index]
-        return codes_Bnc.transpose(1, 2).unflatten(2, (side, side))
+        return self._spread(codes_Bmc, chosen_Rm, side * side).transpose(1, 2).unflatten(2, (side, side))
+
+    @staticmethod
+    def _part(tokens_RnC: Tensor, stage: Stage, chosen_Rm: Tensor | None) -> tuple[Tensor, Stage]:
+        """The chosen tokens of every row, with their positions; None chooses all."""
+        if chosen_Rm is None:
+            return tokens_RnC, stage
+        index_RmC = chosen_Rm[..., None].expand(-1, -1, tokens_RnC.shape[-1])
+        return tokens_RnC.gather(1, index_RmC), stage.select(chosen_Rm)
+
+    @staticmethod
+    def _spread(codes_Bmc: Tensor, chosen_Rm: Tensor | None, num_tokens: int) -> Tensor:
+        """Codes at their places [B, n, c], zero elsewhere."""
+        if chosen_Rm is None:
+            return codes_Bmc
+        index_Bmc = chosen_Rm[: len(codes_Bmc), :, None].expand_as(codes_Bmc)
+        return codes_Bmc.new_zeros(len(codes_Bmc), num_tokens, codes_Bmc.shape[-1]).scatter(1, index_Bmc, codes_Bmc)
 
     def draw_codes(self, index: int, x_RnC: Tensor) -> tuple[Tensor, Tensor]:
         """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling."""
@@ -184,6 +210,11 @@ class Generation:
         keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
         keep_top_p(logits_BnV, inputs.top_p)
         idx_Bn = sample_codes(logits_BnV, self.random.sampling)
+        soft_Bn = self.cache.reused_tokens()
+        if soft_Bn is not None:
+            expected_Bnc = logits_BnV.softmax(dim=-1) @ self.codebook_Vc
+            hard_Bnc = F.embedding(idx_Bn, self.codebook_Vc)
+            return idx_Bn, torch.where(soft_Bn[: len(idx_Bn), :, None], expected_Bnc, hard_Bnc)
         if inputs.more_smooth:
             return idx_Bn, soft_codes(logits_BnV, ratio, self.codebook_Vc, self.random.sampling)
         return idx_Bn, F.embedding(idx_Bn, self.codebook_Vc)
@@ -195,8 +226,11 @@ class Generation:
                 "try dtype bfloat16 or float32, or a smaller cfg."
             )
 
-    def add_to_map(self, index: int, codes_Bcpp: Tensor) -> Tensor:
-        """Add the stage's codes to the latent map; return the next stage's input map."""
+    def add_to_map(self, index: int, codes_Bcpp: Tensor | None) -> Tensor:
+        """Add the stage's codes (None for nothing) to the latent map; return the next stage's input map."""
+        if codes_Bcpp is None:
+            return F.adaptive_avg_pool2d(self.f_hat, self.sides[index + 1])
+        self.map_before_BcPP = self.f_hat
         quantizer_dtype = self.codebook_dtype
         self.f_hat, next_map = self.quantizer.get_next_autoregressive_input(
             index, self.num_stages, self.f_hat.to(quantizer_dtype), codes_Bcpp.to(quantizer_dtype), self.sides
@@ -212,18 +246,22 @@ class Generation:
     def paint_last_stage(self, tokens_RnC: Tensor) -> None:
         """Decode the last stage in rounds over a permutation and add codes and residuals, without phi."""
         index, side = self.num_stages - 1, self.sides[-1]
-        stage, painted = self.stage(index), self.f_hat.new_zeros(self.num_pictures, side * side, self.f_hat.shape[1])
-        painted = painted.float()
-        for positions_Bm in self._rounds(side):
-            if positions_Bm is None:
-                part_Bmc = self._last_stage_tokens(index, tokens_RnC, stage)
-                painted += part_Bmc
-                continue
-            both_Rm = positions_Bm.repeat(2, 1)
-            chosen_RmC = tokens_RnC.gather(1, both_Rm[..., None].expand(-1, -1, tokens_RnC.shape[-1]))
-            part_Bmc = self._last_stage_tokens(index, chosen_RmC, stage.select(both_Rm))
-            painted.scatter_(1, positions_Bm[..., None].expand_as(part_Bmc), part_Bmc)
-        self.f_hat = self.f_hat + painted.transpose(1, 2).unflatten(2, (side, side)).to(self.f_hat.dtype)
+        if self.cache.drops(index):
+            return
+        stage, painted_BNc = self.stage(index), None
+        for places_Rm in self._rounds(side):
+            part_RnC, part_stage = self._part(tokens_RnC, stage, places_Rm)
+            chosen_Rm = self.cache.begin_stage(StageStart(index, part_RnC, self.map_before_BcPP, self.f_hat))
+            if chosen_Rm is not None:
+                if chosen_Rm.shape[1] == 0:
+                    continue
+                part_RnC, part_stage = self._part(part_RnC, part_stage, chosen_Rm)
+                places_Rm = chosen_Rm if places_Rm is None else places_Rm.gather(1, chosen_Rm)
+            part_Bmc = self._last_stage_tokens(index, part_RnC, part_stage)
+            spread_BNc = self._spread(part_Bmc, places_Rm, side * side)
+            painted_BNc = spread_BNc if painted_BNc is None else painted_BNc + spread_BNc
+        if painted_BNc is not None:
+            self.f_hat = self.f_hat + painted_BNc.transpose(1, 2).unflatten(2, (side, side)).to(self.f_hat.dtype)
 
     def _last_stage_tokens(self, index: int, tokens_RmC: Tensor, stage: Stage) -> Tensor:
         """Codes plus residuals [B, m, c] of some last-stage tokens, float32."""
@@ -248,7 +286,7 @@ class Generation:
         return {"noise": part}
 
     def _rounds(self, side: int) -> list[Tensor | None]:
-        """Positions [B, m] that each round decodes, ascending; a single round takes all tokens as they stand."""
+        """Places [R, m] that each round decodes, ascending; a single round takes all tokens as they stand (None)."""
         rounds = self.inputs.num_maskgit_iters
         if rounds == 1:
             return [None]
@@ -257,7 +295,7 @@ class Generation:
             orders_BN = self.random.orders(side * side)
         orders_BN, parts, end = orders_BN.to(self.f_hat.device, torch.long), [], side * side
         for count in tokens_to_decode(side, rounds):
-            parts.append(orders_BN[:, end - count : end].sort(dim=1).values)
+            parts.append(orders_BN[:, end - count : end].sort(dim=1).values.repeat(2, 1))
             end -= count
         return parts
 

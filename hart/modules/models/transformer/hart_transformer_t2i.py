@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from hart.modules.cache.no_cache import NoCache
 from hart.modules.diffusion import ResidualDiffusionHead, init_diffusion_weights
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import training
@@ -43,7 +44,8 @@ class HARTForT2I(PreTrainedModel):
 
     def __init__(self, config: HARTForT2IConfig, vae: HARTAutoEncoder | None = None):
         super().__init__(config)
-        # Read by the training pass only; `gradient_checkpointing_enable()` sets it.
+        # Read by the training pass only; transformers' `gradient_checkpointing_enable()` (newer name:
+        # `activation_checkpointing_enable()`) sets it.
         self.gradient_checkpointing = False
         self._attached: dict[str, HARTAutoEncoder] = {}  # in a dict, so that it is no part of the state dict
         if vae is not None:
@@ -174,6 +176,10 @@ class HARTForT2I(PreTrainedModel):
     def diffusion_condition(self, x_RnC: Tensor, codes_Rnc: Tensor) -> Tensor:
         """What the diffusion head sees of each last-stage token, [R, n, C]."""
         return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(self.word_embed.weight.dtype)))
+
+    def new_cache(self) -> NoCache:
+        """The cache of one generation; subclasses that cache give theirs."""
+        return NoCache()
 
     # -- the two ways to run -----------------------------------------------------------------------------------------
 

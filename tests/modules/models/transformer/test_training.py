@@ -65,9 +65,8 @@ def test_gradients_reach_every_parameter(flavour):
     assert all(p.grad is None for p in model.vae.parameters())
 
 
-def test_gradients_match_finite_differences(model):
-    model.double()
-    model._attached["vae"].double()
+def test_gradients_of_a_norm_match_finite_differences(model):
+    """The published norms cut gradients off."""
     weight = model.blocks[0].ln_wo_grad.weight
     draws = TrainingDraws(
         kept_Bm=torch.arange(32).expand(2, -1),
@@ -77,25 +76,32 @@ def test_gradients_match_finite_differences(model):
         diffusion_noise=torch.zeros(256, 4),
     )
 
-    def logits_of_last() -> Tensor:
-        return model(**inputs(), draws=draws)[0].double()[:, -1].square().sum()
+    def sum_of_squares() -> Tensor:
+        return model(**inputs(), draws=draws)[0].double().square().sum()
 
-    logits_of_last().backward()
-    step = 1e-3
-    with torch.no_grad():
-        weight[3] += step
-        above = logits_of_last()
-        weight[3] -= 2 * step
-        below = logits_of_last()
-    assert float(weight.grad[3]) == pytest.approx(float((above - below) / (2 * step)), rel=0.02)
+    sum_of_squares().backward()
+    for entry in range(3):
+        with torch.no_grad():
+            weight[entry] += 0.01
+            above = sum_of_squares()
+            weight[entry] -= 0.02
+            below = sum_of_squares()
+            weight[entry] += 0.01
+        assert float(weight.grad[entry]) == pytest.approx(float((above - below) / 0.02), rel=2e-3)
+
+
+def switch(model: HARTForT2I, verb: str) -> None:
+    """The switch of transformers, which got another name within the 5 line."""
+    new, old = f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}"
+    getattr(model, new if hasattr(model, new) else old)()
 
 
 @pytest.mark.parametrize("settings", [{}, {"drop_rate": 0.1, "attn_drop_rate": 0.1, "drop_path_rate": 0.5}])
 def test_gradient_checkpointing_changes_neither_loss_nor_gradients(settings):
     plain = build(**settings).train()
     saving = copy.deepcopy(plain)
-    saving.gradient_checkpointing_enable()
-    assert saving.gradient_checkpointing and saving.is_gradient_checkpointing and not plain.gradient_checkpointing
+    switch(saving, "enable")
+    assert saving.gradient_checkpointing and not plain.gradient_checkpointing
     calls = []
     saving.blocks[1].register_forward_pre_hook(lambda *_: calls.append(1))
     losses = []
@@ -107,7 +113,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(settings):
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-6)
     for (name, ours), (_, expected) in zip(saving.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(ours.grad, expected.grad, rtol=1e-5, atol=1e-5, msg=name)
-    saving.gradient_checkpointing_disable()
+    switch(saving, "disable")
     assert not saving.gradient_checkpointing
 
 
