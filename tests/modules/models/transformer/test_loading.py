@@ -17,6 +17,8 @@ from tests.modules.models.transformer.conftest import TOKENIZER, build, text
 
 PUBLISHED_BUFFERS = {"lvl_1L": torch.zeros(1, 89, dtype=torch.long), "attn_bias_for_masking": torch.zeros(1, 1, 89, 89)}
 
+PICKLES = [("llm", "pytorch_model.bin"), ("llm", "ema_model.bin"), ("tokenizer", "pytorch_model.bin")]
+
 
 @pytest.fixture
 def root(shared_model, tmp_path) -> Path:
@@ -272,11 +274,8 @@ def test_a_missing_tokenizer_is_told_when_it_is_needed(root):
 
 
 @pytest.mark.parametrize("keep", [0, 1000, 0.5])
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "ema_model.bin"])
-@pytest.mark.parametrize("part", ["llm", "tokenizer"])
+@pytest.mark.parametrize(("part", "name"), [*PICKLES, ("llm", "model.safetensors"), ("tokenizer", "model.safetensors")])
 def test_a_truncated_file(root, part, name, keep):
-    if part == "tokenizer" and name.startswith("ema"):
-        pytest.skip("tokenizers have no EMA weights")
     file = root / part / name
     if not file.exists():
         replace_weights(root / part, state_of(root / part), name)
@@ -345,11 +344,8 @@ class Malice:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "ema_model.bin"])
-@pytest.mark.parametrize("part", ["llm", "tokenizer"])
+@pytest.mark.parametrize(("part", "name"), PICKLES)
 def test_a_malicious_pickle_is_refused_and_never_executed(root, tmp_path, part, name, zipped):
-    if part == "tokenizer" and name.startswith("ema"):
-        pytest.skip("tokenizers have no EMA weights")
     target, file = tmp_path / "executed", root / part / name
     state = state_of(root / part) | {"evil": Malice(target)}
     (root / part / "model.safetensors").unlink()
