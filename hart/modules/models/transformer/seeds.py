@@ -51,9 +51,10 @@ def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[l
     elif isinstance(seed, int) and not isinstance(seed, bool):
         seeds = [seed + picture for picture in range(num_pictures)]
     elif isinstance(seed, Sequence) and len(seed) == num_pictures:
-        if all(isinstance(entry, torch.Generator) for entry in seed):
-            return list(seed), [_draw_seeds(1, entry)[0] for entry in seed]
-        seeds = list(seed)
+        generators = [entry for entry in seed if isinstance(entry, torch.Generator)]
+        if len(generators) == num_pictures:
+            return generators, [_draw_seeds(1, generator)[0] for generator in generators]
+        seeds = list(seed)  # type: ignore[arg-type]  # checked below, entry by entry
     else:
         given = f"{len(seed)} seeds" if isinstance(seed, Sequence) and not isinstance(seed, str) else repr(seed)
         raise ValueError(f"g_seed is {given}; allowed is an int, {num_pictures} ints (one per picture) or None.")
