@@ -44,9 +44,7 @@ def main() -> None:
     pipe = HARTPipeline.from_pretrained(arguments.model_path, dtype=arguments.dtype, progress=False)
     prompts = [PROMPT] * arguments.batch_size
     runs = [pipe(prompts, seed=0, batch_size=arguments.batch_size).timings for _ in range(arguments.repeats + 2)][2:]
-    median = {
-        part: round(statistics.median(run[part] for run in runs), 4) for part in ("text", "decoder", "total")
-    }
+    median = {part: round(statistics.median(run[part] for run in runs), 4) for part in ("text", "decoder", "total")}
     stages = [round(statistics.median(values), 4) for values in zip(*(run["stages"] for run in runs), strict=True)]
     gflop = transformer_gflop(pipe, arguments.batch_size)
     print(

@@ -23,7 +23,9 @@ def vocabulary() -> list[str]:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Words in lower case, punctuation at their ends ignored, padded on the right."""
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token="<unk>"))
-    core.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(",", " "), normalizers.Replace(".", " ")])
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(",", " "), normalizers.Replace(".", " ")]
+    )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

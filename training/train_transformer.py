@@ -28,7 +28,7 @@ from training.text import CONTEXT_DIM, CONTEXT_TOKENS, build_text_model, build_t
 
 @dataclass
 class Settings:
-    steps: int = 1200
+    steps: int = 1450
     full_every: int = 4
     coarse_stages: int = 6
     coarse_batch: int = 64
@@ -185,6 +185,10 @@ class TransformerTraining:
             self.step = state["step"]
             self.all.load_state_dict(state["weights"])
             self.optimizer.load_state_dict(state["optimizer"])
+            # Other samples than those seen since the start.
+            self.rng = np.random.default_rng([self.settings.seed, self.step])
+            self.generator.manual_seed(self.settings.seed + 1_000_003 * self.step)
+            torch.manual_seed(self.settings.seed + self.step)
 
     def run(self) -> None:
         self.resume()

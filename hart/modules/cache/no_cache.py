@@ -1,6 +1,7 @@
 """The object that blocks consult when nothing is cached, and the names of the two branches."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -9,12 +10,44 @@ ATTENTION = "attn"
 MLP = "mlp"
 
 Branch = Callable[[Tensor, Any], Tensor]
-"""A pure function of the tokens x [rows, n, C] and the stage they belong to: what is added to the residual stream."""
+"""A pure function of the tokens x [R, n, C] and their stage: what the branch adds to the residual stream [R, n, C]."""
+
+
+@dataclass(frozen=True)
+class StageStart:
+    """What is known when a stage begins.
+
+    Args:
+        index: 0-based stage.
+        x_RnC: its input tokens.
+        map_before_BcPP: accumulated latent map before the last computed stage.
+        map_BcPP: accumulated latent map now.
+    """
+
+    index: int
+    x_RnC: Tensor
+    map_before_BcPP: Tensor
+    map_BcPP: Tensor
 
 
 class NoCache:
-    """Computes every branch."""
+    """Runs every stage and computes every branch."""
 
-    def run(self, kind: str, layer: int, branch: Branch, x_BLC: Tensor, stage: Any) -> Tensor:
-        """Output [rows, n, C] of a branch at this layer for the stage's tokens."""
-        return branch(x_BLC, stage)
+    def drops(self, index: int) -> bool:
+        """Whether a stage is not run at all."""
+        return False
+
+    def begin_stage(self, start: StageStart) -> Tensor | None:
+        """Decide how a stage is run; the places [R, m] of the only tokens to run, or None for all."""
+        return None
+
+    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+        """The residual stream [R, n, C] after a branch ("attn" or "mlp") of this layer."""
+        return x_RnC + branch(x_RnC, stage)
+
+    def reused_tokens(self) -> Tensor | None:
+        """Bool [R, n], which tokens' features were reused at this stage and want soft codes; None for none."""
+        return None
+
+    def finish(self) -> None:
+        """The picture is done: hand over what was observed."""

@@ -74,6 +74,19 @@ class SelfAttention(nn.Module):
             q, k = rotate(q, stage.rope), rotate(k, stage.rope)
         return q, k, v
 
+    def append_keys_values(self, x_RnC: Tensor, stage: Stage) -> None:
+        """Project and append keys and values only, two thirds of the projection."""
+        dim = x_RnC.shape[-1]
+        weight = getattr(self, self.projection_name).weight[dim:]
+        kv = F.linear(x_RnC, weight, torch.cat([self.zero_k_bias, self.v_bias])).unflatten(-1, (2, self.num_heads, -1))
+        k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)
+        if self.scale_mul_1H11 is not None:
+            k = F.normalize(k.float(), dim=-1).to(v.dtype)
+        if stage.rope is not None:
+            k = rotate(k, stage.rope)
+        if stage.kv is not None:
+            stage.kv.append(self.index, k, v)
+
     def forward(self, x_RnC: Tensor, stage: Stage) -> Tensor:
         q, k, v = self.project(x_RnC, stage)
         if stage.kv is not None:

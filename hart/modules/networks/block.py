@@ -61,8 +61,16 @@ class Block(nn.Module):
         self.modulation = modulation
 
     def forward(self, x_RnC: Tensor, stage: Stage) -> Tensor:
-        x_RnC = x_RnC + stage.cache.run(ATTENTION, self.index, self.attention_branch, x_RnC, stage)
-        return x_RnC + stage.cache.run(MLP, self.index, self.mlp_branch, x_RnC, stage)
+        x_RnC = stage.cache.add(ATTENTION, self.index, self.attention_branch, x_RnC, stage)
+        return stage.cache.add(MLP, self.index, self.mlp_branch, x_RnC, stage)
+
+    def append_keys_values(self, x_RnC: Tensor, stage: Stage) -> None:
+        """Keys and values alone, for later stages: no query, no attention, no output projection."""
+        modulation = self._modulation(stage, 0)
+        h = self.ln_wo_grad(x_RnC)
+        if modulation is not None:
+            h = h * (1 + modulation.scale) + modulation.shift
+        self.attn.append_keys_values(h, stage)
 
     def attention_branch(self, x_RnC: Tensor, stage: Stage) -> Tensor:
         """What attention adds to the residual stream, [R, n, C]."""
@@ -82,6 +90,8 @@ class Block(nn.Module):
         if self.modulation == "none":
             return None
         condition_RC = stage.condition_RC
+        if condition_RC is None:
+            raise ValueError(f"condition_RC is None; modulation {self.modulation!r} needs the pooled text [R, C].")
         if self.modulation == "adaln":
             six_R6C = self.ada_lin(condition_RC).unflatten(-1, (6, -1))
         else:
@@ -108,7 +118,7 @@ class OutputModulation(nn.Module):
 
     def condition(self, text_RTC: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift [R, 1, C] of the embedded text [R, T, C]; constant over a generation."""
-        pooled_RC = text_RTC.amax(dim=1).to(self.ada_lin[1].weight.dtype)
+        pooled_RC = text_RTC.amax(dim=1).to(next(self.ada_lin.parameters()).dtype)
         scale, shift = self.ada_lin(pooled_RC)[:, None].float().chunk(2, dim=-1)
         return scale, shift
 

@@ -285,7 +285,7 @@ class Generation:
         self.noise_used += per_round
         return {"noise": part}
 
-    def _rounds(self, side: int) -> list[Tensor | None]:
+    def _rounds(self, side: int) -> Sequence[Tensor | None]:
         """Places [R, m] that each round decodes, ascending; a single round takes all tokens as they stand (None)."""
         rounds = self.inputs.num_maskgit_iters
         if rounds == 1:

@@ -230,5 +230,5 @@ def init_module(module: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, RMSNorm) or (isinstance(module, nn.LayerNorm) and module.weight is not None):
         nn.init.ones_(module.weight)
-        if getattr(module, "bias", None) is not None:
+        if isinstance(module, nn.LayerNorm) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -72,7 +72,8 @@ class HARTHybridQuantizer(nn.Module):
         """What a stage's codes add to the accumulated map: phi(bicubic(h)) [B, c, side, side]."""
         if h_Bcpp.shape[-1] != side:
             h_Bcpp = F.interpolate(h_Bcpp, size=(side, side), mode="bicubic")
-        return self.quant_resi.select(stage, num_stages)(h_Bcpp)
+        phi = self.quant_resi.select(stage, num_stages)  # type: ignore[operator]  # every phi module has it
+        return phi(h_Bcpp)
 
     def get_next_autoregressive_input(
         self, stage: int, num_stages: int, f_hat: Tensor, h_Bcpp: Tensor, patch_nums: Sequence[int] | None = None

@@ -1,0 +1,85 @@
+"""When to reuse: estimates of the similarity, and the threshold that they must reach.
+
+An estimate must cost far less than what it may save, so the true similarity is never computed here. One decision, and
+one read from the device, per stage.
+"""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.no_cache import StageStart
+from hart.modules.cache.plan import StagePlan, branch_at
+from hart.modules.cache.schedule import scheduled_threshold
+from hart.modules.cache.similarity import similarity
+from hart.modules.cache_config import HARTCacheConfig
+
+Table = Mapping[tuple[str, int, int], float]
+"""Measured similarity by branch kind, layer and stage (as a token count)."""
+
+Branches = tuple[str, int]
+
+
+class Policy:
+    """Decides for one generation.
+
+    Args:
+        config: thresholds, schedule, metric and estimator.
+        table: calibrated similarities; None or empty where there are none.
+        adaptive: thresholds as earlier runs left them; not changed here.
+    """
+
+    def __init__(self, config: HARTCacheConfig, table: Table | None, adaptive: AdaptiveThresholds):
+        self.config, self.table, self.adaptive = config, table or {}, adaptive
+
+    def splits(self, depth: int) -> bool:
+        """Whether one stage may reuse some branches and compute others, so that sums must be kept apart.
+
+        Not where reuse is certain, or where one estimate meets one threshold.
+        """
+        constant = self.config.threshold_schedule == "constant"
+        bases = {self.config.base_threshold(kind) for kind in ("attn", "mlp")}
+        if constant and bases == {0}:
+            return False
+        online = not self.table or self.config.estimator == "online"
+        return not (constant and len(bases) == 1 and online and not self.config.adaptive_threshold)
+
+    def estimates(self, plan: StagePlan, start: StageStart, previous_RnC: Tensor | None) -> dict[Branches, float]:
+        """Estimated similarity of every reusable branch at a stage; empty where no threshold asks for one."""
+        branches = [branch_at(place) for place in sorted(plan.reusable)]
+        if all(self.threshold(plan, *branch) <= 0 for branch in branches):
+            return {}
+        if self.table and self.config.estimator != "online":
+            known = {branch: self.table.get((*branch, plan.tokens)) for branch in branches}
+            return {branch: value for branch, value in known.items() if value is not None}
+        if previous_RnC is None:
+            return {}
+        value = input_similarity(start, previous_RnC, self.config.similarity_metric)
+        return dict.fromkeys(branches, value)
+
+    def threshold(self, plan: StagePlan, kind: str, layer: int) -> float:
+        """The threshold in force: configured, by schedule, adapted."""
+        base = self.config.base_threshold(kind)
+        base = scheduled_threshold(self.config.threshold_schedule, plan.tokens, layer, kind, base)
+        return self.adaptive.threshold(kind, layer, base) if self.config.adaptive_threshold else base
+
+    def accepts(self, plan: StagePlan, kind: str, layer: int, estimate: float | None) -> bool:
+        """Whether a branch may reuse; without an estimate only where the threshold is 0."""
+        threshold = self.threshold(plan, kind, layer)
+        return threshold <= 0 or (estimate is not None and estimate >= threshold)
+
+
+Estimator = Callable[[StageStart, Tensor, str], float]
+
+
+def input_similarity(start: StageStart, previous_RnC: Tensor, metric: str) -> float:
+    """Similarity of the stage's input tokens to those of the kept stage, upsampled; the least over the batch."""
+    return float(similarity(previous_RnC, start.x_RnC, metric).min())
+
+
+def map_similarity(start: StageStart, previous_RnC: Tensor, metric: str) -> float:
+    """Cosine of the accumulated map before and after the last computed stage (LazyVAR); the least over the batch."""
+    cosine_BPP = F.cosine_similarity(start.map_before_BcPP.float(), start.map_BcPP.float(), dim=1)
+    return float(cosine_BPP.flatten(1).mean(1).min())

@@ -1,0 +1,241 @@
+"""The one object that blocks see when caching is on: decides, computes, reuses, refreshes and stores.
+
+One `StageCache` lives for one generation. Shapes: R rows (2B under guidance), n tokens of a stage, C width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.no_cache import ATTENTION, MLP, Branch, NoCache, StageStart
+from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
+from hart.modules.cache.policy import Policy
+from hart.modules.cache.registries import EVICTIONS
+from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
+from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
+from hart.modules.cache.store import FeatureStore
+from hart.modules.cache.upsample import upsample_tokens
+from hart.modules.cache_config import HARTCacheConfig
+
+INPUT = "input"
+"""Key under which the input tokens of the last kept stage are stored, for selectors and estimates."""
+
+
+@dataclass
+class StageState:
+    """What was decided for the stage in hand.
+
+    Args:
+        plan: what the configuration allows.
+        start: its inputs.
+        reused: places that reuse.
+        chosen_Rm: places of the tokens that are computed all the same; None for none (or all).
+        sums: outputs added up per piece, while the stage is being kept.
+        kept_RmC: hidden states of the chosen tokens, while all branches reuse and only they are run.
+    """
+
+    plan: StagePlan
+    start: StageStart
+    reused: frozenset[int]
+    chosen_Rm: Tensor | None
+    sums: dict[Piece, Tensor]
+
+
+class StageCache(NoCache):
+    """Reuse of branch outputs between the stages of one generation.
+
+    Args:
+        config: validated settings.
+        plan: the settings laid over the model's pyramid.
+        policy: decides which branches reuse at a stage.
+        statistics: counts of the model; this run's are merged into them when it ends well.
+        adaptive: similarities seen by earlier runs; this run's are added when it ends well.
+        blocks: the transformer's blocks, for keys and values of reused attention and for counting operations.
+    """
+
+    def __init__(
+        self,
+        config: HARTCacheConfig,
+        plan: CachePlan,
+        policy: Policy,
+        statistics: CacheStatistics,
+        adaptive: AdaptiveThresholds,
+        blocks: Any,
+    ):
+        self.config, self.plan, self.policy, self.blocks = config, plan, policy, blocks
+        self.total_statistics, self.adaptive = statistics, adaptive
+        self.statistics = CacheStatistics()
+        budget = None if config.memory_budget_mb is None else int(config.memory_budget_mb * 2**20)
+        self.store = FeatureStore(budget, EVICTIONS.get(config.eviction))
+        self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
+        self.state: StageState | None = None
+
+    # -- a stage -----------------------------------------------------------------------------------------------------
+
+    def drops(self, index: int) -> bool:
+        return self.plan.stages[index].drop
+
+    def begin_stage(self, start: StageStart) -> Tensor | None:
+        plan = self.plan.stages[start.index]
+        if start.x_RnC.shape[1] < plan.tokens:  # a round of masked decoding: no whole map to reuse or keep
+            plan = StagePlan(plan.index, plan.side)
+        reused, chosen_Rm = frozenset[int](), None
+        if plan.reusable and self.config.unselected == "nothing":
+            chosen_Rm = self._select(plan, start, plan.ratio)
+        elif plan.reusable:
+            reused = self._decide(plan, start)
+            if reused and 0 < plan.ratio < 1 and not self.config.select_per_branch:
+                chosen_Rm = self._select(plan, start, plan.ratio)
+            if plan.ratio == 1:
+                reused = frozenset()
+        self.state = StageState(plan, start, reused, chosen_Rm, {})
+        return chosen_Rm if self.config.unselected == "nothing" else None
+
+    def end_stage(self) -> None:
+        """Keep the stage's sums, and give up what nothing later reads."""
+        state = self._state()
+        if state.plan.store:
+            tokens = state.plan.tokens  # of the first stage, the last text token stands for the picture
+            for piece, sum_RnC in state.sums.items():
+                self.store.put(piece, state.plan.side, sum_RnC[:, -tokens:])
+            self.store.put(INPUT, state.plan.side, state.start.x_RnC[:, -tokens:])
+        if not self.plan.readers_left(state.plan.index):
+            self.store.clear()
+
+    # -- a branch ----------------------------------------------------------------------------------------------------
+
+    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+        state, place = self._state(), place_of(kind, layer)
+        if place not in state.reused:
+            out_RnC = branch(x_RnC, stage)
+            self._keep(place, out_RnC)
+            x_RnC = x_RnC + out_RnC
+        elif 0 < state.plan.ratio < 1:
+            x_RnC = self._refresh(place, branch, x_RnC, stage)
+        else:
+            x_RnC = self._reuse(place, x_RnC, stage)
+        if place == 2 * self.plan.depth - 1:
+            self.end_stage()
+        return x_RnC
+
+    def _reuse(self, place: int, x_RnC: Tensor, stage: Any) -> Tensor:
+        """Add the stored sums of a run of pieces at its end, upsampled once."""
+        state, (kind, layer) = self._state(), branch_at(place)
+        if kind == ATTENTION and state.plan.append_kv:
+            self.blocks[layer].append_keys_values(x_RnC, stage)
+        if place + 1 in state.reused and not self._must_add_here(place):
+            return x_RnC
+        first = place
+        while first - 1 in state.reused and not self._must_add_here(first - 1):
+            first -= 1
+        pieces = dict.fromkeys(self.piece_of[p] for p in range(first, place + 1))
+        return x_RnC + self._upsampled(list(pieces))
+
+    def _must_add_here(self, place: int) -> bool:
+        """Whether the stream must be whole after this place: keys are projected next, or the piece is kept."""
+        state = self._state()
+        if place != self.piece_of[place][1]:
+            return False
+        return state.plan.store or (state.plan.append_kv and branch_at(place + 1)[0] == ATTENTION)
+
+    def _upsampled(self, pieces: list[Piece]) -> Tensor:
+        state = self._state()
+        stored = [self.store.get(piece, state.start.x_RnC) for piece in pieces]
+        maps = [entry.x_RnC for entry in stored if entry is not None]
+        side = next(entry.side for entry in stored if entry is not None)
+        total = maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+        grown = upsample_tokens(total, side, state.plan.side, self.config.interpolation_mode)
+        if state.plan.store:  # then every piece is added by itself
+            state.sums[pieces[0]] = grown
+        return grown
+
+    def _refresh(self, place: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+        """Compute the chosen tokens, reuse the rest."""
+        state = self._state()
+        chosen_Rm = state.chosen_Rm
+        if chosen_Rm is None:  # FastVAR's way: before every branch, from its own input
+            chosen_Rm = self._select(state.plan, state.start, state.plan.ratio, x_RnC)
+        index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
+        computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
+        out_RnC = self._upsampled_branch(place).scatter(1, index_RmC, computed_RmC)
+        self._keep(place, out_RnC)
+        return x_RnC + out_RnC
+
+    def _upsampled_branch(self, place: int) -> Tensor:
+        state = self._state()
+        entry = self.store.get((place, place), state.start.x_RnC)
+        if entry is None:
+            raise RuntimeError(f"no stored output of place {place}; the decision should have been to compute.")
+        return upsample_tokens(entry.x_RnC, entry.side, state.plan.side, self.config.interpolation_mode)
+
+    def _keep(self, place: int, out_RnC: Tensor) -> None:
+        state, piece = self._state(), self.piece_of.get(place)
+        if state.plan.store and piece is not None:
+            before = state.sums.get(piece)
+            state.sums[piece] = out_RnC if before is None else before + out_RnC
+
+    # -- decisions ---------------------------------------------------------------------------------------------------
+
+    def _decide(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
+        """Places that reuse, with hits and misses counted."""
+        available = frozenset(
+            place for place in plan.reusable if self.store.side(self.piece_of[place]) is not None
+        )  # fmt: skip
+        estimates = self.policy.estimates(plan, start, self._previous_input(plan, start)) if available else {}
+        reused = set()
+        for place in sorted(plan.reusable):
+            kind, layer = branch_at(place)
+            if place not in available:
+                self.statistics.miss(kind, plan.tokens, EMPTY)
+                continue
+            estimate = estimates.get((kind, layer))
+            if estimate is not None:
+                self.statistics.similarity(kind, layer, plan.tokens, estimate)
+            if self.policy.accepts(plan, kind, layer, estimate):
+                reused.add(place)
+                self.statistics.hit(kind, plan.tokens)
+            else:
+                self.statistics.miss(kind, plan.tokens, DISSIMILAR)
+        return frozenset(reused)
+
+    def _select(self, plan: StagePlan, start: StageStart, ratio: float, x_RnC: Tensor | None = None) -> Tensor:
+        given = SelectorInput(
+            plan.side,
+            start.x_RnC if x_RnC is None else x_RnC,
+            self._previous_input(plan, start),
+            start.map_before_BcPP,
+            start.map_BcPP,
+        )
+        scores = score_tokens(self.config.token_selector, given)
+        return select_tokens(scores, ratio, start.x_RnC.shape[0], self.config.select_per_row)
+
+    def _previous_input(self, plan: StagePlan, start: StageStart) -> Tensor | None:
+        """The input tokens of the kept stage, upsampled to this one."""
+        entry = self.store.get(INPUT, start.x_RnC)
+        if entry is None:
+            return None
+        return upsample_tokens(entry.x_RnC, entry.side, plan.side, self.config.interpolation_mode)
+
+    def reused_tokens(self) -> Tensor | None:
+        state = self._state()
+        if self.config.reuse_codes != "soft" or not state.reused:
+            return None
+        reused_Rn = torch.ones(state.start.x_RnC.shape[:2], dtype=torch.bool, device=state.start.x_RnC.device)
+        return reused_Rn if state.chosen_Rm is None else reused_Rn.scatter(1, state.chosen_Rm, False)
+
+    def finish(self) -> None:
+        self.statistics.bytes_held(self.store.peak_bytes)
+        seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
+        self.adaptive.observe(seen)
+        self.total_statistics.merge(self.statistics)
+
+    def _state(self) -> StageState:
+        if self.state is None:
+            raise RuntimeError("begin_stage was not called before the blocks ran.")
+        return self.state
+
+
+__all__ = ["ATTENTION", "MLP", "StageCache"]

@@ -1,0 +1,230 @@
+"""HART with the stage cache: the same model, whose blocks consult a cache before they compute.
+
+What is decided and how is in `hart/modules/cache`; this file joins it to the model.
+"""
+
+import copy
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.calibration import Calibration, RecordingCache
+from hart.modules.cache.no_cache import NoCache
+from hart.modules.cache.plan import build_plan
+from hart.modules.cache.policy import Policy
+from hart.modules.cache.stage_cache import StageCache
+from hart.modules.cache.statistics import CacheStatistics
+from hart.modules.cache.upsample import upsample
+from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.models.autoencoder import HARTAutoEncoder
+from hart.modules.models.transformer.configuration import HARTForT2IConfig
+from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+
+logger = logging.getLogger(__name__)
+
+CacheSetting = HARTCacheConfig | str | None
+DEFAULT_PRESET = "original-cache"
+
+
+class EnhancedHARTForT2I(HARTForT2I):
+    """`HARTForT2I` with a per-stage feature cache; parameters and checkpoints are the same.
+
+    Args:
+        config: sizes and flavours of the model.
+        vae: the tokenizer; None finds it through the config's path when it is first needed.
+        cache_config: settings or a preset's name; None paints without cache until one is set.
+
+    Example:
+        >>> model = EnhancedHARTForT2I.from_pretrained(path, cache_preset="original-cache")
+        >>> images = model.autoregressive_infer_cfg(B=4, label_B=None, g_seed=42, cfg=1.5)
+        >>> model.get_cache_statistics()["cache_hit_rate"]
+    """
+
+    def __init__(self, config: HARTForT2IConfig, vae: HARTAutoEncoder | None = None, cache_config: CacheSetting = None):
+        self._prepare_cache()
+        super().__init__(config, vae)
+        if cache_config is not None:
+            self.set_cache_config(cache_config)
+
+    def _prepare_cache(self) -> None:
+        """Plain attributes; no tensors, nothing of a running generation."""
+        self.__dict__.update(
+            _cache_config=None,
+            _cache_enabled=False,
+            calibration=False,
+            sim_path=None,
+            _statistics=CacheStatistics(),
+            _adaptive=AdaptiveThresholds(),
+            _table={},
+            _recorded=Calibration(),
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, cache_preset: CacheSetting = None, **kwargs: Any
+    ) -> Any:
+        """Load a checkpoint as `HARTForT2I.from_pretrained` does and set a preset or configuration."""
+        result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = result[0] if isinstance(result, tuple) else result
+        if cache_preset is not None:
+            model.set_cache_config(cache_preset)
+        return result
+
+    @classmethod
+    def from_hart(cls, model: HARTForT2I, cache_config: CacheSetting = None) -> "EnhancedHARTForT2I":
+        """Wrap a loaded model; both share weights and tokenizer."""
+        enhanced = cls.__new__(cls)
+        enhanced.__dict__.update(model.__dict__)
+        enhanced._prepare_cache()
+        if cache_config is not None:
+            enhanced.set_cache_config(cache_config)
+        return enhanced
+
+    # -- switching ---------------------------------------------------------------------------------------------------
+
+    def set_cache_config(self, cache_config: CacheSetting) -> None:
+        """Use these settings from the next picture on; a name means that preset on this model's pyramid.
+
+        Raises:
+            ValueError: the settings do not fit this model's stages or layers; the old ones stay in force.
+        """
+        if cache_config is None:
+            self.disable_cache()
+            self._cache_config = None
+            return
+        if isinstance(cache_config, str):
+            cache_config = HARTCacheConfig.from_preset(cache_config, patch_nums=self.config.patch_nums)
+        stages = [side * side for side in self.config.patch_nums]
+        cache_config.validate(stages, depth=self.config.depth)
+        cache_config = copy.deepcopy(cache_config)  # what the caller does to it later is for the next call
+        table = Calibration.from_json(cache_config.sim_path).table() if cache_config.sim_path else {}
+        self._cache_config = cache_config
+        self._table = table
+        self._adaptive = AdaptiveThresholds(cache_config.similarity_window, cache_config.adaptive_range)
+        self._cache_enabled = True
+
+    def enable_cache(self, cache_config: CacheSetting = None) -> None:
+        """Switch reuse on: with these settings, those set before, or `original-cache`."""
+        chosen = cache_config or self._cache_config or DEFAULT_PRESET
+        if chosen is not self._cache_config:
+            self.set_cache_config(chosen)
+        self._cache_enabled = True
+
+    def disable_cache(self) -> None:
+        """Compute everything; the settings are kept for `enable_cache()`."""
+        self._cache_enabled = False
+
+    @property
+    def is_cache_enabled(self) -> bool:
+        """Whether the next picture may reuse anything."""
+        return self._cache_enabled and self._cache_config is not None
+
+    @property
+    def use_cache(self) -> bool:
+        """The older interface's switch: True enables the settings, or `original-cache` where there are none."""
+        return self.is_cache_enabled
+
+    @use_cache.setter
+    def use_cache(self, value: bool) -> None:
+        if value:
+            self.enable_cache()
+        else:
+            self.disable_cache()
+
+    @property
+    def cache_config(self) -> HARTCacheConfig | None:
+        """The settings, in force or kept."""
+        return self._cache_config
+
+    # -- painting ----------------------------------------------------------------------------------------------------
+
+    def new_cache(self) -> NoCache:
+        """The cache of one generation, made from the settings at its start."""
+        if self.calibration:
+            return RecordingCache(self.config.patch_nums, self._recorded, self._save_recorded)
+        config = self._cache_config
+        if not self._cache_enabled or config is None or config.changes_nothing:
+            return NoCache()
+        adaptive = self._adaptive.snapshot()
+        policy = Policy(config, self._table, adaptive)
+        plan = build_plan(
+            config, self.config.patch_nums, self.config.depth, split_kinds=policy.splits(self.config.depth)
+        )
+        return StageCache(config, plan, policy, self._statistics, self._adaptive, self.blocks)
+
+    def enhanced_feature_interpolate(self, x_RChw: Tensor, side: int, mode: str | None = None) -> Tensor:
+        """A kept feature map [R, C, h, w] at `side` x `side`, by the configured interpolation or the one named."""
+        configured = self._cache_config.interpolation_mode if self._cache_config else "bilinear"
+        return upsample(x_RChw, side, mode or configured)
+
+    def _save_recorded(self) -> None:
+        if self.sim_path:
+            self._recorded.to_json(self.sim_path)
+
+    # -- statistics and files ----------------------------------------------------------------------------------------
+
+    def get_cache_statistics(self) -> dict[str, Any]:
+        """What the cache did since the last reset, as plain numbers (see the guide for every key)."""
+        statistics = self._statistics.to_dict()
+        config = self._cache_config
+        if config is not None:
+            statistics["config"] = config.to_dict()
+            if config.adaptive_threshold:
+                bases = {kind: config.base_threshold(kind) for kind in ("attn", "mlp")}
+                statistics["adaptive_thresholds"] = self._adaptive.to_dict(bases)
+        return statistics
+
+    def reset_cache_statistics(self) -> None:
+        """Forget counts, similarities and adapted thresholds."""
+        self._statistics.reset()
+        self._adaptive.reset()
+
+    def save_cache_config(self, path: str | os.PathLike) -> None:
+        """Save the settings as JSON.
+
+        Raises:
+            ValueError: none are set.
+        """
+        if self._cache_config is None:
+            raise ValueError("cache_config is None; set one with set_cache_config() before saving it.")
+        self._cache_config.to_json(path)
+
+    def load_cache_config(self, path: str | os.PathLike) -> None:
+        """Load settings from JSON and use them."""
+        self.set_cache_config(HARTCacheConfig.from_json(path))
+
+
+def create_enhanced_hart_model(
+    config: HARTForT2IConfig,
+    cache_preset: str | None = None,
+    custom_cache_config: HARTCacheConfig | None = None,
+    **kwargs: Any,
+) -> EnhancedHARTForT2I:
+    """Build a model with its cache: trained where the config was read from a checkpoint, else random with a warning.
+
+    Args:
+        config: from `HARTForT2IConfig.from_pretrained(path)`, or built by hand.
+        cache_preset: a preset's name; default `original-cache`.
+        custom_cache_config: settings instead of a preset.
+        kwargs: for `from_pretrained`, such as `dtype`.
+
+    Raises:
+        ValueError: preset and settings are both given, or do not fit.
+    """
+    if cache_preset is not None and custom_cache_config is not None:
+        raise ValueError("cache_preset and custom_cache_config are both given; allowed is one of them.")
+    setting = custom_cache_config or cache_preset or DEFAULT_PRESET
+    if config.name_or_path and Path(config.name_or_path).is_dir():
+        return EnhancedHARTForT2I.from_pretrained(config.name_or_path, config=config, cache_preset=setting, **kwargs)
+    logger.warning(
+        "the config was not read from a checkpoint, so the model has random weights; "
+        "read it with HARTForT2IConfig.from_pretrained(path) for trained ones."
+    )
+    return EnhancedHARTForT2I(config, cache_config=setting)
+
+
+__all__ = ["EnhancedHARTForT2I", "create_enhanced_hart_model"]
