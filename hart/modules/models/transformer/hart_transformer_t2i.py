@@ -18,6 +18,7 @@ from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import training
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.generation import GenerationInputs, Seed, generate
+from hart.modules.models.transformer.initialisation import init_module
 from hart.modules.models.transformer.loading import load_tokenizer, load_transformer
 from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.block import Block, OutputModulation
@@ -84,7 +85,7 @@ class HARTForT2I(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        training.init_module(module)
+        init_module(module)
         if isinstance(module, ResidualDiffusionHead):
             init_diffusion_weights(module)
         elif isinstance(module, SelfAttention):

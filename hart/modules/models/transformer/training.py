@@ -1,4 +1,4 @@
-"""The teacher-forced training pass and the starting weights (spec sections 11 and 12).
+"""The teacher-forced training pass (spec section 11).
 
 Shapes: B pictures, T text tokens, L picture tokens of all stages, N = P*P tokens of the last stage, m of them kept,
 C width, c code channels, V codes.
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
-from hart.modules.networks.norm import RMSNorm
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import keep_top_k, keep_top_p, sample_codes, stage_top_k
 from hart.modules.networks.stage import Stage
@@ -217,18 +216,3 @@ def check_inputs(model: "HARTForT2I", inputs: TrainingInputs) -> None:
     for name, shape in allowed.items():
         if tuple(getattr(inputs, name).shape) != shape:
             raise ValueError(f"{name} has shape {list(getattr(inputs, name).shape)}; allowed is {list(shape)}.")
-
-
-# -- starting weights ------------------------------------------------------------------------------------------------
-
-
-def init_module(module: nn.Module, std: float = 0.02) -> None:
-    """Truncated normal weights and zero biases; norms start at one."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=std)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, RMSNorm) or (isinstance(module, nn.LayerNorm) and module.weight is not None):
-        nn.init.ones_(module.weight)
-        if isinstance(module, nn.LayerNorm) and module.bias is not None:
-            nn.init.zeros_(module.bias)
