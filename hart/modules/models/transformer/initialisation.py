@@ -1,7 +1,7 @@
 """Starting weights: those every new model gets, and the published scheme for training from nothing (spec section 12)."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -55,12 +55,13 @@ def init_for_training(
         nn.init.trunc_normal_(model.pos_start, std=outer_std)
         nn.init.trunc_normal_(model.pos_1LC, std=outer_std)
     model.head.weight.mul_(init_head)
-    model.head_nm.ada_lin[1].weight.mul_(init_adaln)
+    head_modulation: Any = model.head_nm.ada_lin[1]
+    head_modulation.weight.mul_(init_adaln)
     for block in model.blocks:
         _scale_block(block, dim, 1 / math.sqrt(2 * model.config.depth), init_adaln, init_adaln_gamma)
 
 
-def _scale_block(block: nn.Module, dim: int, residual: float, init_adaln: float, init_adaln_gamma: float) -> None:
+def _scale_block(block: Any, dim: int, residual: float, init_adaln: float, init_adaln_gamma: float) -> None:
     block.attn.proj.weight.mul_(residual)
     if isinstance(block.ffn, GeluMLP):
         block.ffn.fc2.weight.mul_(residual)
