@@ -15,8 +15,11 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 LAYERS = (
     ("examples",),
     ("hart.evaluation",),
+    ("hart.compare",),
     ("hart.pipeline",),
     ("hart.modules.enhanced_hart",),
+    ("hart.modules.cache_benchmark", "hart.modules.cache_calibration"),
+    ("hart.modules.cache_prompts", "hart.modules.cache_report"),
     ("hart.modules.models.transformer",),
     ("hart.modules.models.autoencoder",),
     ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache", "hart.modules.cache_config"),

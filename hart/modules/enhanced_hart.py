@@ -6,6 +6,8 @@ What is decided and how is in `hart/modules/cache`; this file joins it to the mo
 import copy
 import logging
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from hart.modules.cache.policy import Policy
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.upsample import upsample
+from hart.modules.cache_benchmark import BenchmarkSettings, benchmark
+from hart.modules.cache_calibration import CalibrationSettings, calibrate, calibration_stages, recommended_config
 from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache_prompts import Subjects, check_count
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
@@ -44,6 +49,11 @@ class EnhancedHARTForT2I(HARTForT2I):
         >>> model.get_cache_statistics()["cache_hit_rate"]
     """
 
+    # The older interface's names: plain attributes here, doors to a wrapper of this class on `HARTForT2I`.
+    calibration: bool = False
+    sim_path: str | os.PathLike[str] | None = None
+    _statistics: CacheStatistics
+
     def __init__(self, config: HARTForT2IConfig, vae: HARTAutoEncoder | None = None, cache_config: CacheSetting = None):
         self._prepare_cache()
         super().__init__(config, vae)
@@ -57,6 +67,7 @@ class EnhancedHARTForT2I(HARTForT2I):
             _cache_enabled=False,
             calibration=False,
             sim_path=None,
+            _companion={},
             _statistics=CacheStatistics(),
             _adaptive=AdaptiveThresholds(),
             _table={},
@@ -123,6 +134,10 @@ class EnhancedHARTForT2I(HARTForT2I):
         """Whether the next picture may reuse anything."""
         return self._cache_enabled and self._cache_config is not None
 
+    def with_cache(self) -> "EnhancedHARTForT2I":
+        """This model: it caches for itself."""
+        return self
+
     @property
     def use_cache(self) -> bool:
         """The older interface's switch: True enables the settings, or `original-cache` where there are none."""
@@ -161,15 +176,124 @@ class EnhancedHARTForT2I(HARTForT2I):
         configured = self._cache_config.interpolation_mode if self._cache_config else "bilinear"
         return upsample(x_RChw, side, mode or configured)
 
+    @property
+    def recorded_similarities(self) -> Calibration:
+        """What `calibration = True` has recorded since it was set, or since the last reset."""
+        return self._recorded
+
     def _save_recorded(self) -> None:
         if self.sim_path:
             self._recorded.to_json(self.sim_path)
+
+    # -- measuring ---------------------------------------------------------------------------------------------------
+
+    def calibrate_thresholds(
+        self,
+        num_samples: int | None = None,
+        prompts: Sequence[str] | None = None,
+        seed: int = 0,
+        *,
+        label_B: Tensor | None = None,
+        context_position_ids: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        batch_size: int = 4,
+        cfg: float = 4.5,
+        sim_path: str | os.PathLike[str] | None = None,
+        return_config: bool = False,
+        progress: bool = True,
+    ) -> dict[str, Any]:
+        """Measure how alike neighbouring stages are, and recommend a threshold per branch.
+
+        Recommended is the 20th percentile of the similarities at the skip stages of the settings in force (without
+        any: of `original-cache`). Settings, statistics and adapted thresholds stay as they are.
+
+        Args:
+            num_samples: pictures; None for the settings' `calibration_samples`.
+            prompts: texts to paint; needs the text model beside the checkpoint. Without prompts and features the
+                embedded model paints its sample prompts, any other paints unconditionally.
+            seed: picture i is painted with seed + i.
+            label_B, context_position_ids, context_mask: text features instead of prompts.
+            batch_size, cfg: as in painting.
+            sim_path: save the table of similarities there, for `HARTCacheConfig.sim_path`.
+            return_config: put the settings with these thresholds (and the table) under `config`.
+            progress: show a bar.
+
+        Returns:
+            `attn_threshold`, `mlp_threshold`; per branch (`attn`, `mlp`) mean, std, extremes, percentiles and count;
+            means `per_stage`; and what was painted.
+        """
+        config = self._cache_config or HARTCacheConfig()
+        count = check_count("num_samples", config.calibration_samples if num_samples is None else num_samples)
+        subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
+        settings = CalibrationSettings(count, seed, check_count("batch_size", batch_size), cfg, progress)
+        stages = calibration_stages(self._cache_config, self.config.patch_nums)
+        found = calibrate(EnhancedHARTForT2I.from_hart(self), subjects, settings, stages, sim_path)
+        if return_config:
+            base = self._cache_config or HARTCacheConfig.from_preset(DEFAULT_PRESET, patch_nums=self.config.patch_nums)
+            found["config"] = recommended_config(base, found)
+        return found
+
+    def benchmark_performance(
+        self,
+        num_samples: int = 10,
+        batch_size: int = 1,
+        *,
+        prompts: Sequence[str] | None = None,
+        label_B: Tensor | None = None,
+        context_position_ids: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        seed: int = 0,
+        cfg: float = 4.5,
+        warmup: int = 1,
+        json_path: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> dict[str, Any]:
+        """Time the settings in force against no cache: the same pictures, in turn, in one run.
+
+        Settings, statistics and adapted thresholds stay as they are.
+
+        Args:
+            num_samples: pictures of each side.
+            batch_size: pictures painted at once.
+            prompts, label_B, context_position_ids, context_mask, seed, cfg: see `calibrate_thresholds`.
+            warmup: batches of each side that are painted first and not counted.
+            json_path: save the result there.
+            progress: show a bar.
+
+        Returns:
+            `benchmark` (the settings in force) and `no_cache`, each with `mean_time` in seconds per picture,
+            `throughput_img_per_sec`, median and quartiles per batch, and time per part; `speed_up` of the medians and
+            its `ceiling`; `flops`, `memory`, `statistics` of this run, `run_tag`, and how it was measured.
+        """
+        count = check_count("num_samples", num_samples)
+        subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
+        settings = BenchmarkSettings(count, check_count("batch_size", batch_size), seed, cfg, warmup, progress)
+        cached = EnhancedHARTForT2I.from_hart(self, self._cache_config if self.is_cache_enabled else None)
+        return benchmark(EnhancedHARTForT2I.from_hart(self), cached, subjects, settings, json_path)
 
     # -- statistics and files ----------------------------------------------------------------------------------------
 
     def get_cache_statistics(self) -> dict[str, Any]:
         """What the cache did since the last reset, as plain numbers (see the guide for every key)."""
-        statistics = self._statistics.to_dict()
+        return self._described(self._statistics)
+
+    @contextmanager
+    def separate_statistics(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Count what is painted inside for itself; afterwards it is part of the model's statistics all the same.
+
+        Gives a function that returns the statistics so far, in the form of `get_cache_statistics`. For one thread:
+        what another one paints meanwhile is counted here, too.
+        """
+        outer, own = self._statistics, CacheStatistics()
+        self._statistics = own
+        try:
+            yield lambda: self._described(own)
+        finally:
+            self._statistics = outer
+            outer.merge(own)
+
+    def _described(self, counted: CacheStatistics) -> dict[str, Any]:
+        statistics = counted.to_dict()
         config = self._cache_config
         if config is not None:
             statistics["config"] = config.to_dict()

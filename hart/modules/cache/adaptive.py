@@ -13,6 +13,8 @@ LEAST_SEEN = 10
 FENCE = 3.0
 """Median absolute deviations below the median from which an input is an outlier (about two standard deviations)."""
 
+_LOCK = Lock()  # of all thresholds: an own one would not let a model be copied
+
 Observation = tuple[str, int, float]
 """Branch ("attn" or "mlp"), layer, similarity."""
 
@@ -36,7 +38,6 @@ class AdaptiveThresholds:
         self.window, self.reach = window, reach
         self._seen: dict[tuple[str, int], deque[float]] = {}
         self._counts: dict[tuple[str, int], int] = {}
-        self._lock = Lock()
 
     def threshold(self, branch: str, layer: int, base: float) -> float:
         """The threshold in force for a branch of a layer."""
@@ -48,7 +49,7 @@ class AdaptiveThresholds:
 
     def observe(self, observations: Iterable[Observation]) -> None:
         """Take note of similarities, in order; values that are not finite are left out."""
-        with self._lock:
+        with _LOCK:
             for branch, layer, value in observations:
                 if math.isfinite(value):
                     key = branch, layer
@@ -58,14 +59,14 @@ class AdaptiveThresholds:
     def snapshot(self) -> "AdaptiveThresholds":
         """An independent copy, for one generation."""
         copy = AdaptiveThresholds(self.window, self.reach)
-        with self._lock:
+        with _LOCK:
             copy._seen = {key: deque(values, self.window) for key, values in self._seen.items()}
             copy._counts = dict(self._counts)
         return copy
 
     def reset(self) -> None:
         """Forget everything seen."""
-        with self._lock:
+        with _LOCK:
             self._seen.clear()
             self._counts.clear()
 

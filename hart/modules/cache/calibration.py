@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from hart.modules.cache.no_cache import Branch, NoCache, StageStart
@@ -18,9 +19,31 @@ from hart.modules.cache.upsample import upsample_tokens
 
 FORMAT = "hart-similarity-table"
 LOW_PERCENTILE = 20.0
+_LOCK = Lock()  # of all calibrations: an own one would not let a model be copied
 
 Place = tuple[str, int, int]
 """Branch kind, layer, stage (as a token count)."""
+
+
+class TableRow(BaseModel):
+    """One place of a saved table: mean and low percentile of `count` similarities."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    branch: Literal["attn", "mlp"]
+    layer: int = Field(ge=0)
+    stage: int = Field(ge=1)
+    mean: float = Field(allow_inf_nan=False)
+    low: float = Field(allow_inf_nan=False)
+    count: int = Field(ge=1)
+
+
+class TableFile(BaseModel):
+    """A saved similarity table."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    format: Literal["hart-similarity-table"]
+    version: Literal[1]
+    rows: list[TableRow] = Field(min_length=1)
 
 
 class Calibration:
@@ -28,11 +51,10 @@ class Calibration:
 
     def __init__(self) -> None:
         self._seen: dict[Place, list[float]] = defaultdict(list)
-        self._lock = Lock()
 
     def observe(self, seen: Sequence[tuple[Place, Tensor]]) -> None:
         """Add a generation's similarities [pictures] per place."""
-        with self._lock:
+        with _LOCK:
             for place, values in seen:
                 self._seen[place] += values.tolist()
 
@@ -80,18 +102,23 @@ class Calibration:
             ValueError: it is no similarity table.
         """
         try:
-            content: Any = json.loads(Path(path).read_text())
-            rows = content["rows"] if content["format"] == FORMAT else None
-            calibration = cls()
-            for row in rows or []:
-                calibration._seen[str(row["branch"]), int(row["layer"]), int(row["stage"])] = [float(row["mean"])]
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            file = TableFile.model_validate_json(Path(path).read_bytes())
+        except ValidationError as error:
             raise ValueError(
-                f"{os.fspath(path)!r} is no similarity table; write one with calibrate_thresholds()."
+                f"{os.fspath(path)!r} is no similarity table ({first_problem(error)}); "
+                "write one with calibrate_thresholds()."
             ) from error
-        if not rows:
-            raise ValueError(f"{os.fspath(path)!r} is no similarity table; write one with calibrate_thresholds().")
+        calibration = cls()
+        for row in file.rows:
+            calibration._seen[row.branch, row.layer, row.stage] = [row.mean]
         return calibration
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a file, and where in it, in a few words."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]
 
 
 class RecordingCache(NoCache):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.no_cache import ATTENTION, MLP, Branch, NoCache, StageStart
 from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
 from hart.modules.cache.policy import Policy
@@ -34,7 +35,6 @@ class StageState:
         reused: places that reuse.
         chosen_Rm: places of the tokens that are computed all the same; None for none (or all).
         sums: outputs added up per piece, while the stage is being kept.
-        kept_RmC: hidden states of the chosen tokens, while all branches reuse and only they are run.
     """
 
     plan: StagePlan
@@ -71,6 +71,7 @@ class StageCache(NoCache):
         budget = None if config.memory_budget_mb is None else int(config.memory_budget_mb * 2**20)
         self.store = FeatureStore(budget, EVICTIONS.get(config.eviction))
         self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
+        self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
         self.state: StageState | None = None
 
     # -- a stage -----------------------------------------------------------------------------------------------------
@@ -80,6 +81,7 @@ class StageCache(NoCache):
 
     def begin_stage(self, start: StageStart) -> Tensor | None:
         plan = self.plan.stages[start.index]
+        self.flops.stage(start.index, start.x_RnC.shape)
         if start.x_RnC.shape[1] < plan.tokens:  # a round of masked decoding: no whole map to reuse or keep
             plan = StagePlan(plan.index, plan.side)
         reused, chosen_Rm = frozenset[int](), None
@@ -111,6 +113,7 @@ class StageCache(NoCache):
         state, place = self._state(), place_of(kind, layer)
         if place not in state.reused:
             out_RnC = branch(x_RnC, stage)
+            self.flops.branch(kind, layer, state.plan.index, x_RnC.shape[1], stage)
             self._keep(place, out_RnC)
             x_RnC = x_RnC + out_RnC
         elif 0 < state.plan.ratio < 1:
@@ -126,6 +129,7 @@ class StageCache(NoCache):
         state, (kind, layer) = self._state(), branch_at(place)
         if kind == ATTENTION and state.plan.append_kv:
             self.blocks[layer].append_keys_values(x_RnC, stage)
+            self.flops.keys_values(state.plan.index, x_RnC.shape[1])
         if place + 1 in state.reused and not self._must_add_here(place):
             return x_RnC
         first = place
@@ -160,6 +164,7 @@ class StageCache(NoCache):
             chosen_Rm = self._select(state.plan, state.start, state.plan.ratio, x_RnC)
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
         computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
+        self.flops.branch(*branch_at(place), state.plan.index, chosen_Rm.shape[1], stage)
         out_RnC = self._upsampled_branch(place).scatter(1, index_RmC, computed_RmC)
         self._keep(place, out_RnC)
         return x_RnC + out_RnC
@@ -227,6 +232,8 @@ class StageCache(NoCache):
         return reused_Rn if state.chosen_Rm is None else reused_Rn.scatter(1, state.chosen_Rm, False)
 
     def finish(self) -> None:
+        done, saved = self.flops.totals()
+        self.statistics.flops(done, saved)
         self.statistics.bytes_held(self.store.peak_bytes)
         seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
         self.adaptive.observe(seen)

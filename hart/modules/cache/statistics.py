@@ -21,6 +21,7 @@ DISSIMILAR = "dissimilar"
 """Cause of a miss: the similarity estimate is below the threshold."""
 
 HIT = "hit"
+_LOCK = Lock()  # of all statistics: an own one would not let a model be copied
 CAUSES = (EMPTY, DISSIMILAR)
 MOST_KEPT = 4096
 """Similarities per branch that statistics are made of: the most recent ones."""
@@ -33,7 +34,6 @@ class CacheStatistics:
     """Counts of one run, or of all runs since the last reset."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self.reset()
 
     def reset(self) -> None:
@@ -77,7 +77,7 @@ class CacheStatistics:
     def merge(self, run: "CacheStatistics") -> None:
         """Add the counts of a run; its similarities are read here, in one copy per branch."""
         similarities = {branch: _read(entries) for branch, entries in run._similarities.items()}
-        with self._lock:
+        with _LOCK:
             self._outcomes.update(run._outcomes)
             self._seen.update(run._seen)
             self.flops(*run._flops)

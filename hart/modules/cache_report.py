@@ -1,0 +1,96 @@
+"""The shape of a benchmark's JSON, checked when it is written and when it is read."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hart.modules.cache.calibration import first_problem
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Spread(_Part):
+    """Seconds per batch."""
+
+    median: float = Field(ge=0)
+    q1: float = Field(ge=0)
+    q3: float = Field(ge=0)
+
+
+class SideReport(_Part):
+    """The figures of one side; `mean_time` is seconds per picture.
+
+    `parts` holds text, decoder, transformer (the blocks of all stages) and diffusion_head; the last two lie inside the
+    stages.
+    """
+
+    mean_time: float = Field(gt=0)
+    throughput_img_per_sec: float = Field(gt=0)
+    cache_hit_rate: float = Field(ge=0, le=1)
+    batch_seconds: Spread
+    parts: dict[str, Spread]
+    stages: dict[str, Spread]
+
+
+class Flops(_Part):
+    """Operations of the transformer's branches over all pictures of the cached side."""
+
+    computed: int = Field(ge=0)
+    saved: int = Field(ge=0)
+    saved_ratio: float = Field(ge=0, le=1)
+
+
+class Memory(_Part):
+    """Peaks in bytes by the method named; `cache_peak_bytes` is the exact size of the stored maps."""
+
+    method: str
+    no_cache_peak_bytes: int = Field(ge=0)
+    peak_bytes: int = Field(ge=0)
+    cache_peak_bytes: int = Field(ge=0)
+
+
+class BenchmarkReport(_Part):
+    """What `benchmark_performance` measured."""
+
+    run_tag: str
+    config: dict[str, Any] | None
+    benchmark: SideReport
+    no_cache: SideReport
+    speed_up: float = Field(gt=0)
+    ceiling: float = Field(gt=0)
+    flops: Flops
+    memory: Memory
+    statistics: dict[str, Any]
+    measured: dict[str, Any]
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Save; an interrupted save leaves the old file."""
+        target = Path(path).resolve()
+        unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            unfinished.write_text(json.dumps(self.model_dump(), indent=2) + "\n", encoding="utf-8")
+            os.replace(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> "BenchmarkReport":
+        """Load a saved report.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it is no benchmark report; the message names the first thing that is wrong.
+        """
+        try:
+            return cls.model_validate_json(Path(path).read_bytes())
+        except ValidationError as error:
+            raise ValueError(
+                f"{os.fspath(path)!r} is no benchmark report ({first_problem(error)}); "
+                "write one with benchmark_performance(json_path=...)."
+            ) from error
