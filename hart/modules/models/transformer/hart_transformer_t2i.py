@@ -4,7 +4,9 @@ Generation, stage by stage, is in `generation.py`. Shapes: B pictures, R rows (2
 C width, L picture tokens of all stages, c code channels, V codes, K stages, P side of the last stage.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -49,6 +51,7 @@ class HARTForT2I(PreTrainedModel):
         # `activation_checkpointing_enable()`) sets it.
         self.gradient_checkpointing = False
         self._attached: dict[str, HARTAutoEncoder] = {}  # in a dict, so that it is no part of the state dict
+        self._companion: dict[str, Any] = {}  # what caches for this model, once asked for
         if vae is not None:
             self.attach_tokenizer(vae)
         c, dim, eps, flavour = config.latent_channels, config.embed_dim, config.norm_eps, config.attn_type
@@ -179,8 +182,48 @@ class HARTForT2I(PreTrainedModel):
         return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(self.word_embed.weight.dtype)))
 
     def new_cache(self) -> NoCache:
-        """The cache of one generation; subclasses that cache give theirs."""
-        return NoCache()
+        """The cache of one generation; none unless one of the switches below was ever touched."""
+        return self.with_cache().new_cache() if self._companion else NoCache()
+
+    # -- the older interface's switches ------------------------------------------------------------------------------
+
+    def with_cache(self) -> Any:
+        """The `EnhancedHARTForT2I` that caches for this model: its settings and statistics, the same weights."""
+        if not self._companion:
+            # By name, when asked for: the class that caches is built on this one and stands above it.
+            enhanced = import_module("hart.modules.enhanced_hart").EnhancedHARTForT2I
+            self._companion["cache"] = enhanced.from_hart(self)
+        return self._companion["cache"]
+
+    @property
+    def use_cache(self) -> bool:
+        """Whether stages may reuse features; True means `original-cache` (other settings: `with_cache()`)."""
+        return bool(self._companion) and self.with_cache().use_cache
+
+    @use_cache.setter
+    def use_cache(self, value: bool) -> None:
+        if value or self._companion:
+            self.with_cache().use_cache = value
+
+    @property
+    def calibration(self) -> bool:
+        """Whether painting records true similarities (nothing is reused then) and writes them to `sim_path`."""
+        return bool(self._companion) and self.with_cache().calibration
+
+    @calibration.setter
+    def calibration(self, value: bool) -> None:
+        if value or self._companion:
+            self.with_cache().calibration = value
+
+    @property
+    def sim_path(self) -> str | os.PathLike[str] | None:
+        """File of the recorded table."""
+        return self.with_cache().sim_path if self._companion else None
+
+    @sim_path.setter
+    def sim_path(self, value: str | os.PathLike[str] | None) -> None:
+        if value is not None or self._companion:
+            self.with_cache().sim_path = value
 
     # -- the two ways to run -----------------------------------------------------------------------------------------
 
