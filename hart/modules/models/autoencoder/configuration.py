@@ -88,3 +88,7 @@ class HARTAutoEncoderWithDiscConfig(HARTAutoEncoderConfig):
     """The same fields; the checkpoint holds the autoencoder under `vae.` and a discriminator that is not loaded."""
 
     model_type = "hart_autoencoder_with_disc"
+
+    def __init__(self, **kwargs: Any):
+        # Recent transformers would otherwise generate a constructor that knows none of the fields' defaults.
+        super().__init__(**kwargs)

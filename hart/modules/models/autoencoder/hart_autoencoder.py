@@ -71,6 +71,7 @@ class HARTAutoEncoder(PreTrainedModel):
 
     def fhat_to_img(self, f_hat: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [-1, 1] of accumulated maps [B, c, P, P]."""
+        f_hat = f_hat.to(self.post_quant_conv.weight.dtype)
         return self.decoder(self.post_quant_conv(f_hat)).clamp(-1, 1)
 
     def idxBl_to_img(

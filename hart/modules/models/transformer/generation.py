@@ -112,7 +112,9 @@ class Generation:
         like = self.text_RTC
         heads, capacity = self.config.num_heads, self.config.context_token + self.config.num_image_tokens - 1
         self.kv = KVCache(self.config.depth, 2 * inputs.B, heads, self.config.embed_dim // heads, capacity, like)
-        self.f_hat = like.new_zeros(inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
+        # In float32 whatever the model computes in: ten or more stages add up in it.
+        map_shape = (inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
+        self.f_hat = torch.zeros(map_shape, device=model.device)
         self.map_before_BcPP = self.f_hat
         self.cache = model.new_cache()
         self.codebook_Vc = self.quantizer.embedding.weight.float()
@@ -231,15 +233,11 @@ class Generation:
         if codes_Bcpp is None:
             return F.adaptive_avg_pool2d(self.f_hat, self.sides[index + 1])
         self.map_before_BcPP = self.f_hat
-        quantizer_dtype = self.codebook_dtype
+        codes_Bcpp = codes_Bcpp.to(self.quantizer.embedding.weight.dtype)
         self.f_hat, next_map = self.quantizer.get_next_autoregressive_input(
-            index, self.num_stages, self.f_hat.to(quantizer_dtype), codes_Bcpp.to(quantizer_dtype), self.sides
+            index, self.num_stages, self.f_hat, codes_Bcpp, self.sides
         )
         return next_map
-
-    @property
-    def codebook_dtype(self) -> torch.dtype:
-        return self.quantizer.embedding.weight.dtype
 
     # -- the last stage ----------------------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ class HARTForT2I(PreTrainedModel):
             pretrained_model_name_or_path: folder.
             ema: load `ema_model.bin` or `.safetensors` where there is one (default), as the published tools do.
             vae: a tokenizer to attach instead of the sibling folder's.
-            kwargs: as `transformers.PreTrainedModel.from_pretrained`; `dtype` also holds for the tokenizer.
+            kwargs: as `transformers.PreTrainedModel.from_pretrained`; the tokenizer stays in float32.
 
         Raises:
             FileNotFoundError, ValueError: one sentence naming the file, and the key where there is one.
@@ -119,7 +119,7 @@ class HARTForT2I(PreTrainedModel):
             FileNotFoundError: none was given and the config's path has none beside it.
         """
         if not self._attached:
-            self.attach_tokenizer(load_tokenizer(self.config, dtype=self.dtype))
+            self.attach_tokenizer(load_tokenizer(self.config))
         return self._attached["vae"]
 
     def attach_tokenizer(self, vae: HARTAutoEncoder) -> None:
@@ -281,7 +281,7 @@ class HARTForT2I(PreTrainedModel):
 
     def latent_to_img(self, f_hat: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [0, 1] of latent maps [B, c, P, P]."""
-        img = self.vae.fhat_to_img(f_hat.to(self.vae.dtype))
+        img = self.vae.fhat_to_img(f_hat)
         return img.float().add(1).mul(0.5)
 
     def forward(

@@ -39,16 +39,18 @@ def load_transformer(
     with no_progress_bar():
         result = parent_from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
     model = result[0] if isinstance(result, tuple) else result
-    model.name_or_path = str(folder)
+    model.name_or_path = model.config.name_or_path = str(folder)  # transformers left the text "None"
     if vae is None and (config.vae_path or (folder.parent / "tokenizer").is_dir()):
-        vae = load_tokenizer(config, model.dtype)
+        vae = load_tokenizer(config)
     if vae is not None:
         model.attach_tokenizer(vae)
     return result
 
 
-def load_tokenizer(config: HARTForT2IConfig, dtype: torch.dtype) -> HARTAutoEncoder:
+def load_tokenizer(config: HARTForT2IConfig, dtype: torch.dtype = torch.float32) -> HARTAutoEncoder:
     """The tokenizer of a transformer's config, in evaluation mode.
+
+    In float32 unless told otherwise: the codebook and what is added up with it decide every later stage.
 
     Raises:
         FileNotFoundError: the config knows no folder, or there is no tokenizer beside it.

@@ -174,7 +174,7 @@ def test_stored_and_wanted_dtype_are_independent(root, stored, wanted):
         exact = name.startswith(("head.", "head_nm."))
         assert parameter.dtype == (torch.float32 if exact else wanted), name
         assert torch.equal(parameter, state[name].to(parameter.dtype)), name
-    assert {value.dtype for value in loaded.vae.parameters()} == {wanted}
+    assert {value.dtype for value in loaded.vae.parameters()} == {torch.float32}  # whatever the transformer is in
 
 
 def test_without_a_wish_the_dtype_is_the_checkpoints(root):
