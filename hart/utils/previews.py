@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from hart.utils.images import grid, to_pil
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ class StagePreviews:
     """
 
     def __init__(self) -> None:
-        self._batches: list[list[Tensor]] = []
+        self._batches: list[list[list[Image]]] = []
         self.sides: list[int] = []
 
     def __call__(self, stage_index: int, info: Any) -> None:
@@ -30,16 +28,12 @@ class StagePreviews:
         if stage_index == 0:
             self._batches.append([])
             self.sides = []
-        self._batches[-1].append(info.preview().float().cpu())
+        self._batches[-1].append(to_pil(info.preview()))
         self.sides.append(info.side)
 
     def pictures(self) -> "list[list[Image]]":
         """Return, per picture, the previews of all stages."""
-        return [
-            list(picture)
-            for stages in self._batches
-            for picture in zip(*(to_pil(preview) for preview in stages), strict=True)
-        ]
+        return [list(picture) for stages in self._batches for picture in zip(*stages, strict=True)]
 
     def strips(self, scale: float = 1.0) -> "list[Image]":
         """Return, per picture, its previews side by side, captioned with the side of the stage's token map."""

@@ -71,9 +71,20 @@ class StageInfo:
     f_hat: Tensor
     decode: Callable[[Tensor], Tensor]
 
-    def preview(self) -> Tensor:
-        """The picture so far [B, 3, H, W] in [0, 1]: one pass of the decoder."""
-        return self.decode(self.f_hat)
+    def preview(self, max_side: int | None = 32) -> Tensor:
+        """The picture so far in [0, 1]: one pass of the decoder.
+
+        Args:
+            max_side: a larger latent map is averaged down to this side first, which makes the picture smaller and the
+                pass cheaper by the square (four times at 1024 px); None decodes at full size.
+
+        Returns:
+            [B, 3, H, W], H and W as many times the latent's sides as in the finished picture.
+        """
+        f_hat = self.f_hat
+        if max_side is not None and f_hat.shape[-1] > max_side:
+            f_hat = F.adaptive_avg_pool2d(f_hat, max_side)
+        return self.decode(f_hat)
 
 
 def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
