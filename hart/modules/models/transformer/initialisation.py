@@ -1,4 +1,4 @@
-"""Starting weights: those every new model gets, and the published scheme for training from nothing (spec section 12)."""
+"""Starting weights: those of every new model, and the published scheme for training from nothing (spec section 12)."""
 
 import math
 from typing import TYPE_CHECKING, Any
