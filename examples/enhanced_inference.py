@@ -1,6 +1,7 @@
 """Paint pictures from prompts; without arguments, four sample prompts with the embedded model.
 
-Writes one PNG per picture, a captioned grid and `results.json` to the output folder.
+Writes one PNG per picture, a captioned grid and `results.json` to the output folder. The stage cache is off unless a
+cache flag is given.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from hart import HARTPipeline, PipelineOutput
+    from hart.modules.cache_config import HARTCacheConfig
     from hart.utils import StagePreviews
 
 # Pictures narrower than this are enlarged in the grid and in strips, so that captions can be read.
@@ -54,7 +57,56 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="where to write")
     parser.add_argument("--stages", action="store_true", help="save a strip of previews after every stage")
+    add_cache_flags(parser)
     return parser
+
+
+def add_cache_flags(parser: argparse.ArgumentParser) -> None:
+    """Describe the flags of the stage cache; they make `original-cache` the starting point unless one is given."""
+    group = parser.add_argument_group("stage cache")
+    start = group.add_mutually_exclusive_group()
+    start.add_argument("--cache_preset", metavar="NAME", help="settings by name, such as original-cache")
+    start.add_argument("--custom_cache_config", type=Path, metavar="FILE", help="settings from a JSON file")
+    stage = _whole_number(1)
+    group.add_argument("--skip_stages", nargs="+", type=stage, metavar="N", help="stages that may reuse, as tokens")
+    group.add_argument("--cache_stages", nargs="+", type=stage, metavar="N", help="stages that are kept, as tokens")
+    group.add_argument("--threshold", type=_fraction, help="reuse only where the similarity is at least this")
+    group.add_argument("--interpolation_mode", metavar="MODE", help="bilinear, nearest, bicubic or area")
+    group.add_argument("--disable_attn_cache", action="store_true", help="attention always computes")
+    group.add_argument("--disable_mlp_cache", action="store_true", help="MLPs always compute")
+    group.add_argument("--adaptive_threshold", action="store_true", help="the threshold follows what is seen")
+    group.add_argument("--calibrate", action="store_true", help="measure thresholds on the prompts before painting")
+    group.add_argument("--benchmark", action="store_true", help="time the settings against no cache: benchmark.json")
+    group.add_argument(
+        "--compare_configs", nargs="*", metavar="PRESET",
+        help="paint under each preset (default: all): comparison.png and comparison.json, nothing else",
+    )  # fmt: skip
+
+
+def cache_settings(arguments: argparse.Namespace, patch_nums: Sequence[int]) -> "HARTCacheConfig | None":
+    """Return what the cache flags say on a model's pyramid; None where there are none."""
+    from hart.modules.cache_config import HARTCacheConfig
+
+    given = {
+        name: getattr(arguments, name)
+        for name in ("skip_stages", "cache_stages", "threshold", "interpolation_mode")
+        if getattr(arguments, name) is not None
+    }
+    switches = {"disable_attn_cache": "enable_attn_cache", "disable_mlp_cache": "enable_mlp_cache"}
+    given |= {field: False for flag, field in switches.items() if getattr(arguments, flag)}
+    given |= {"adaptive_threshold": True} if arguments.adaptive_threshold else {}
+    preset, file = arguments.cache_preset, arguments.custom_cache_config
+    if not (given or preset or file or arguments.calibrate or arguments.benchmark):
+        return None
+    if file is not None:
+        config = HARTCacheConfig.from_json(file)
+    else:
+        config = HARTCacheConfig.from_preset(preset or "original-cache", patch_nums=patch_nums)
+    for name, value in given.items():
+        setattr(config, name, value)
+    if "skip_stages" in given:
+        config.refresh_ratio = {s: r for s, r in config.refresh_ratio.items() if s in config.skip_stages}
+    return config
 
 
 def read_prompts(arguments: argparse.Namespace) -> list[str]:
@@ -86,6 +138,9 @@ def paint(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         arguments.model_path, arguments.text_model_path, arguments.dtype, arguments.device
     )
     loading = time.perf_counter() - started
+    if arguments.compare_configs is not None:
+        return compare(arguments, pipeline, prompts, folder)
+    measured = prepare_cache(arguments, pipeline, prompts, folder)
     previews = StagePreviews() if arguments.stages else None
     output = pipeline(
         prompts,
@@ -100,8 +155,63 @@ def paint(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "settings": settings(arguments, pipeline),
         "versions": versions(),
         "seconds": {"loading": loading, **output.timings},
+        "cache": output.cache_statistics,
+        **measured,
     }
     save_json(results, folder / "results.json")
+    return results
+
+
+def prepare_cache(
+    arguments: argparse.Namespace, pipeline: "HARTPipeline", prompts: list[str], folder: Path
+) -> dict[str, Any]:
+    """Set the cache as the flags say, and measure what they ask for; return that for `results.json`."""
+    model: Any = pipeline.model
+    config = cache_settings(arguments, model.config.patch_nums)
+    model.set_cache_config(config)
+    measured: dict[str, Any] = {}
+    texts = {"seed": arguments.seed, "cfg": arguments.cfg_scale, **encoded(pipeline, prompts)}
+    if arguments.calibrate:
+        table = folder / "similarity_table.json"
+        found = model.calibrate_thresholds(
+            min(len(prompts), model.cache_config.calibration_samples), sim_path=table, return_config=True, **texts
+        )
+        model.set_cache_config(found.pop("config"))
+        # The folder is a temporary one until all is done; the file will lie beside the settings.
+        saved = replace(model.cache_config, sim_path=str(arguments.output_dir / table.name))
+        saved.to_json(folder / "cache_config.json")
+        measured["calibration"] = found | {"sim_path": table.name}
+    if arguments.benchmark:
+        report = model.benchmark_performance(len(prompts), json_path=folder / "benchmark.json", **texts)
+        measured["benchmark"] = {name: report[name] for name in ("run_tag", "benchmark", "speed_up", "ceiling")}
+    return measured
+
+
+def encoded(pipeline: "HARTPipeline", prompts: list[str]) -> dict[str, Any]:
+    """Return features of the prompts, by the pipeline's own text model, as calibration and benchmark take them."""
+    context = pipeline.encode(prompts)
+    return {
+        "label_B": context.context,
+        "context_position_ids": context.position_ids,
+        "context_mask": context.mask,
+    }
+
+
+def compare(
+    arguments: argparse.Namespace, pipeline: "HARTPipeline", prompts: list[str], folder: Path
+) -> dict[str, Any]:
+    """Paint the prompts under several presets and write one sheet and one JSON."""
+    from hart.compare import compare_presets
+    from hart.utils import save_json, save_png
+
+    comparison = compare_presets(
+        pipeline, prompts, arguments.compare_configs, arguments.seed, arguments.cfg_scale, arguments.batch_size
+    )
+    assert comparison.rows[0].images is not None
+    scale = _enlarged(comparison.rows[0].images.shape[-1], GRID_WIDTH)
+    save_png(comparison.sheet(scale), folder / "comparison.png")
+    results = {**comparison.to_dict(), "settings": settings(arguments, pipeline), "versions": versions()}
+    save_json(results, folder / "comparison.json")
     return results
 
 
@@ -154,10 +264,20 @@ def versions() -> dict[str, str]:
 
 def report(results: dict[str, Any], folder: Path) -> str:
     """Say what was painted, how long it took and where it is."""
+    if "rows" in results:
+        lines = [f"{len(results['rows'])} presets compared, in {folder.resolve()}:", "  comparison.png"]
+        return "\n".join([*lines, "  comparison.json"])
     count, seconds = len(results["pictures"]), results["seconds"]
     lines = [f"{count} picture{'s' * (count != 1)} painted in {seconds['total']:.1f} s, in {folder.resolve()}:"]
     lines += [f"  {entry[key]}" for entry in results["pictures"] for key in ("file", "stages_file") if key in entry]
-    return "\n".join([*lines, "  grid.png", "  results.json"])
+    lines += ["  grid.png", "  results.json"]
+    if "calibration" in results:
+        lines += ["  similarity_table.json", "  cache_config.json"]
+    if "benchmark" in results:
+        lines += ["  benchmark.json"]
+    if results["cache"] is not None:
+        lines.append(f"stage cache: {results['cache']['cache_hit_rate']:.0%} of its decisions reused")
+    return "\n".join(lines)
 
 
 def _whole_number(lowest: int) -> Callable[[str], int]:
@@ -176,6 +296,13 @@ def _guidance(text: str) -> float:
         value = math.nan
     if not math.isfinite(value) or value < 0:
         raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a finite number from 0")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = _guidance(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a number from 0 to 1")
     return value
 
 

@@ -7,7 +7,8 @@ latent map, K stages.
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +18,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hart import embedded_model_path
+from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
 from hart.modules.models.transformer.loading import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
 from hart.utils.images import to_pil
 from hart.utils.paths import transformer_folder
-from hart.utils.prompts import check_prompts, encode_prompts
+from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
 from hart.utils.seeds import picture_seeds
 from hart.utils.text_model import SYSTEM_PROMPT_FILE, load_system_prompt, load_text_model
 from hart.utils.timing import Stopwatch
@@ -50,6 +53,8 @@ class PipelineOutput:
         timings: seconds for all pictures together: `text`, `stages` (a list of K; the last includes the diffusion
             head), `decoder`, and `total`. A callback's own time counts in none but `total`.
         latents: the latent maps, for the output type "latent" only.
+        cache_statistics: what the stage cache did in this call (`EnhancedHARTForT2I.get_cache_statistics`); None where
+            it is off.
     """
 
     images: Any
@@ -57,6 +62,7 @@ class PipelineOutput:
     seeds: list[int]
     timings: dict[str, Any]
     latents: Tensor | None = None
+    cache_statistics: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class HARTPipeline:
         system_prompt: text in front of every prompt; None or empty for none.
         safety_checker: called with the prompts of a call; returns for each whether it must not be painted.
         progress: show a bar over stages.
+        cache: a preset's name or settings of the stage cache; None leaves the model as it is. A plain model is wrapped
+            in an `EnhancedHARTForT2I` that shares its weights, so that its owner keeps one without cache.
     """
 
     def __init__(
@@ -91,7 +99,11 @@ class HARTPipeline:
         system_prompt: str | None = None,
         safety_checker: SafetyChecker | None = None,
         progress: bool = True,
+        cache: HARTCacheConfig | str | None = None,
     ):
+        if cache is not None:
+            model = model if isinstance(model, EnhancedHARTForT2I) else EnhancedHARTForT2I.from_hart(model)
+            model.set_cache_config(cache)
         self.model, self.text_model, self.tokenizer = model, text_model, tokenizer
         self.system_prompt, self.safety_checker, self.progress = system_prompt, safety_checker, progress
         given, expected = text_model.config.get_text_config().hidden_size, model.config.context_dim
@@ -112,6 +124,7 @@ class HARTPipeline:
         safety_checker: SafetyChecker | None = None,
         progress: bool = True,
         ema: bool = True,
+        cache: HARTCacheConfig | str | None = None,
     ) -> "HARTPipeline":
         """Load a checkpoint and its text model from folders on this machine.
 
@@ -125,6 +138,7 @@ class HARTPipeline:
             system_prompt: None reads `system_prompt.txt` beside the `llm` folder; "" is none.
             safety_checker, progress: see the class.
             ema: take the averaged weights where the checkpoint has them.
+            cache: see the class; `pipeline.model.set_cache_config()` changes it later.
 
         Raises:
             FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
@@ -137,10 +151,10 @@ class HARTPipeline:
             system_prompt = _stored_system_prompt(folder)
         with no_progress_bar():
             text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
-        model = HARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
+        model = EnhancedHARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
         if device.type == "cpu":
             model.vae.float()
-        return cls(model, *text, system_prompt, safety_checker, progress)
+        return cls(model, *text, system_prompt, safety_checker, progress, cache)
 
     @property
     def device(self) -> torch.device:
@@ -202,10 +216,20 @@ class HARTPipeline:
         prompts = [text for text in self._checked_prompts(prompt, on_long) for _ in range(num_images_per_prompt)]
         seeds = picture_seeds(len(prompts), seed, generator)
         settings = Settings(float(guidance_scale), num_maskgit_iters, more_smooth, top_k, top_p, final_stage)
-        return self._paint(
-            prompts, seeds, settings, output_type, callback_on_stage_end, batch_size,
-            self.progress if progress is None else progress,
-        )  # fmt: skip
+        bar = self.progress if progress is None else progress
+        with self._counted() as statistics:
+            output = self._paint(prompts, seeds, settings, output_type, callback_on_stage_end, batch_size, bar)
+            output.cache_statistics = statistics()
+        return output
+
+    @contextmanager
+    def _counted(self) -> Iterator[Callable[[], dict[str, Any] | None]]:
+        """Gives a function that returns what the cache did inside; None where there is no cache."""
+        if not self.model.use_cache:
+            yield lambda: None
+            return
+        with self.model.with_cache().separate_statistics() as statistics:
+            yield statistics
 
     def _checked_prompts(self, prompt: str | Sequence[str], on_long: Literal["error", "truncate"]) -> list[str]:
         """Refuse all that can be refused before anything is painted."""
@@ -254,7 +278,7 @@ class HARTPipeline:
     ) -> Tensor:
         """Pictures [B, 3, H, W] or latent maps [B, c, P, P] of one batch."""
         run.watch.restart()
-        mask_BT, position_BT, context_BTD = self._encode(prompts)
+        _, mask_BT, position_BT, context_BTD = self.encode(prompts)
         run.text += run.watch.lap()
         f_hat = self.model.autoregressive_infer_cfg(
             len(prompts),
@@ -273,8 +297,9 @@ class HARTPipeline:
         run.decoder += run.watch.lap()
         return images
 
-    def _encode(self, prompts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mask [B, T], positions [B, T] and context [B, T, Dc].
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
+        """Prompts as the image model reads them.
 
         Each prompt runs alone: rounding depends on the batch, and a picture must not depend on its neighbours.
         """
@@ -284,12 +309,7 @@ class HARTPipeline:
             )
             for text in dict.fromkeys(prompts)
         }
-        rows = [encoded[text] for text in prompts]
-        return (
-            torch.cat([row.mask for row in rows]),
-            torch.cat([row.position_ids for row in rows]),
-            torch.cat([row.context for row in rows]),
-        )
+        return EncodedPrompts(*(torch.cat(parts) for parts in zip(*(encoded[text] for text in prompts), strict=True)))
 
 
 @dataclass
