@@ -14,20 +14,21 @@ from typing import Any
 def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary folder whose files move into `path` at the end; after an exception nothing is left.
 
-    Files of the same name in `path` are replaced, others stay. The temporary folder lies beside `path`, so that a
-    place that cannot be written to is found before the work is done.
+    Files of the same name in `path` are replaced, others stay. The temporary folder lies inside `path`, which may be a
+    mount point, or beside it where `path` is still to be made; so files move within one file system, and a place that
+    cannot be written to is found before the work is done.
 
     Raises:
         NotADirectoryError: `path` or a parent of it is a file.
         OSError: the place cannot be written to.
     """
     target = Path(path).resolve()
-    missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    missing = [folder for folder in (target, *target.parents) if not folder.exists()]
     for folder in (target, *target.parents):
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"output folder {str(path)!r} cannot be made: {str(folder)!r} is a file.")
     try:
-        with _folder_beside(target) as unfinished:
+        with _temporary_folder(target) as unfinished:
             yield Path(unfinished)
             target.mkdir(exist_ok=True)
             for file in sorted(Path(unfinished).iterdir()):
@@ -44,10 +45,11 @@ def save_json(data: Any, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _folder_beside(target: Path) -> "tempfile.TemporaryDirectory[str]":
+def _temporary_folder(target: Path) -> "tempfile.TemporaryDirectory[str]":
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+        home = target if target.is_dir() else target.parent
+        return tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=home)
     except OSError as error:
         raise OSError(f"output folder {str(target)!r} cannot be written to: {error.strerror}.") from error
 

@@ -19,6 +19,27 @@ def test_files_appear_at_the_end_and_others_stay(tmp_path):
     assert [folder.name for folder in target.parent.iterdir()] == ["b"]
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_temporary_folder_lies_in_the_target_where_that_exists(tmp_path, exists):
+    """A mount point cannot be renamed into from outside, and its parent may be read-only."""
+    target = tmp_path / "a"
+    if exists:
+        target.mkdir()
+    with finished_folder(target) as folder:
+        assert folder.parent == (target if exists else tmp_path)
+        (folder / "x").write_text("")
+    assert [file.name for file in target.iterdir()] == ["x"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_after_an_exception_a_folder_that_was_there_is_as_before(tmp_path):
+    (tmp_path / "old").write_text("")
+    with pytest.raises(RuntimeError), finished_folder(tmp_path) as folder:
+        (folder / "x").write_text("half")
+        raise RuntimeError
+    assert [file.name for file in tmp_path.iterdir()] == ["old"]
+
+
 def test_missing_parents_are_made(tmp_path):
     with finished_folder(tmp_path / "a" / "b" / "c") as folder:
         save_json({"é": 1}, folder / "x.json")
