@@ -1,8 +1,11 @@
 """Where the parts of a checkpoint lie: `<root>/llm`, `<root>/tokenizer`, `<root>/text_encoder`."""
 
 import json
+import logging
 import os
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def transformer_folder(path: str | os.PathLike[str], model_type: str = "hart_transformer_t2i") -> Path:
@@ -36,10 +39,17 @@ def check_model_type(folder: Path, model_type: str) -> None:
 def tokenizer_folder(llm_folder: str | Path, vae_path: str | None = None) -> Path:
     """The tokenizer's folder: the configured one, else the sibling `tokenizer` of the transformer's folder.
 
+    A config may name a folder of the machine that it was written on, so one that does not exist only warns.
+
     Raises:
-        FileNotFoundError: it has no `config.json`.
+        FileNotFoundError: neither has a `config.json`.
     """
-    folder = Path(vae_path) if vae_path else Path(llm_folder).resolve().parent / "tokenizer"
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{str(folder / 'config.json')!r} does not exist; the tokenizer is a sibling of `llm`.")
-    return folder
+    sibling = Path(llm_folder).resolve().parent / "tokenizer"
+    if vae_path and (Path(vae_path) / "config.json").is_file():
+        return Path(vae_path)
+    if (sibling / "config.json").is_file():
+        if vae_path:
+            logger.warning("vae_path %r has no config.json; the tokenizer of %r is taken.", vae_path, str(sibling))
+        return sibling
+    missing = f"{str(sibling / 'config.json')!r} does not exist; the tokenizer is a sibling of `llm`"
+    raise FileNotFoundError(f"vae_path {vae_path!r} has no config.json and {missing}." if vae_path else f"{missing}.")
