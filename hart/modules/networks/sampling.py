@@ -29,7 +29,7 @@ def guide(logits_RnV: Tensor, scale: float) -> Tensor:
 def keep_top_k(logits_BnV: Tensor, k: int) -> Tensor:
     """Entries strictly below the k-th largest become -inf, in place; ties with it survive."""
     if 0 < k < logits_BnV.shape[-1]:
-        kth = logits_BnV.topk(k, dim=-1, sorted=True).values[..., -1:]
+        kth = logits_BnV.topk(k, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
         logits_BnV.masked_fill_(logits_BnV < kth, -math.inf)
     return logits_BnV
 

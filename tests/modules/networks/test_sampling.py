@@ -69,6 +69,13 @@ def test_ties_at_the_threshold_survive():
     assert torch.isfinite(logits).tolist() == [[[True, False, True, True]]]
 
 
+@pytest.mark.parametrize("k", [1, 5, 31])
+def test_top_k_keeps_what_lies_at_or_above_the_kth_largest(k):
+    logits = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(k))
+    kth = logits.sort(dim=-1, descending=True).values[..., k - 1 : k]
+    assert torch.equal(torch.isfinite(keep_top_k(logits.clone(), k)), logits >= kth)
+
+
 def test_top_p_always_keeps_the_largest():
     logits = keep_top_p(torch.tensor([[[0.0, 10.0, 1.0]]]), 1e-9)
     assert torch.isfinite(logits).tolist() == [[[False, True, False]]]
