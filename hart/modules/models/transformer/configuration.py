@@ -14,6 +14,19 @@ CHOICES = {
     "sep_aln_pooling_mode": ("max", "avg"),
     "sampler": ("iddpm",),
 }
+COUNTS = (
+    "context_token",
+    "context_dim",
+    "depth",
+    "embed_dim",
+    "num_heads",
+    "diff_width",
+    "diff_depth",
+    "diffusion_batch_mul",
+    "latent_channels",
+    "codebook_size",
+)
+RATES = ("drop_rate", "attn_drop_rate", "drop_path_rate", "cond_drop_rate")
 
 
 class HARTForT2IConfig(PretrainedConfig):
@@ -95,7 +108,7 @@ class HARTForT2IConfig(PretrainedConfig):
         self.shared_aln = shared_aln
         self.cond_drop_rate = cond_drop_rate
         self.attn_l2_norm = attn_l2_norm
-        self.patch_nums = tuple(patch_nums)
+        self.patch_nums = tuple(patch_nums) if isinstance(patch_nums, list | tuple) else patch_nums
         self.flash_if_available = flash_if_available
         self.fused_if_available = fused_if_available
         self.mlp_type = mlp_type
@@ -152,13 +165,32 @@ class HARTForT2IConfig(PretrainedConfig):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(map(repr, allowed))}.")
+        for name in COUNTS:
+            if not _is_count(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed is a whole number from 1.")
+        for name in RATES:
+            if not _is_rate(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed is a number from 0 to 1.")
         if self.use_cross_attn:
             raise ValueError("use_cross_attn is True; allowed is False (the published code mixes the batch's prompts).")
         sides = self.patch_nums
-        if len(sides) < 2 or sides[0] != 1 or any(a >= b for a, b in pairwise(sides)):
-            raise ValueError(f"patch_nums is {sides}; allowed are at least two rising sides that start at 1.")
+        whole = isinstance(sides, tuple) and all(map(_is_count, sides))
+        if not whole or len(sides) < 2 or sides[0] != 1 or any(a >= b for a, b in pairwise(sides)):
+            raise ValueError(f"patch_nums is {sides!r}; allowed are at least two rising sides that start at 1.")
+        # Imported here, so that a config can be named without loading the diffusion head.
+        from hart.modules.diffusion.schedule import NUM_BASE_STEPS, respaced_steps
+
+        respaced_steps(NUM_BASE_STEPS, self.num_sampling_steps)
         if self.embed_dim % self.num_heads or (self.attn_type == "llama" and self.embed_dim // self.num_heads % 4):
             raise ValueError(
                 f"num_heads is {self.num_heads}; allowed are divisors of embed_dim {self.embed_dim} "
                 "that leave a head width divisible by 4."
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hart.modules.models.transformer import HARTForT2IConfig
+from hart.modules.models.transformer.configuration import COUNTS, RATES
 from tests.golden import FIXTURES
 
 
@@ -59,7 +60,7 @@ def test_an_unknown_choice(name, value):
         HARTForT2IConfig(**{name: value})
 
 
-@pytest.mark.parametrize("sides", [(), (1,), (2, 4), (1, 1, 2), (1, 4, 2), (0, 1, 2)])
+@pytest.mark.parametrize("sides", [(), (1,), (2, 4), (1, 1, 2), (1, 4, 2), (0, 1, 2), (1, 2.5), (1, "2"), None, 4])
 def test_sides_that_do_not_rise_from_one(sides):
     with pytest.raises(ValueError, match=r"patch_nums is .*; allowed are at least two rising sides that start at 1"):
         HARTForT2IConfig(patch_nums=sides)
@@ -69,6 +70,26 @@ def test_sides_that_do_not_rise_from_one(sides):
 def test_heads_that_do_not_fit(dim, heads):
     with pytest.raises(ValueError, match="num_heads is"):
         HARTForT2IConfig(embed_dim=dim, num_heads=heads, attn_type="llama")
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "4", None, True])
+def test_sizes_that_are_no_counts(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; allowed is a whole number from 1"):
+        HARTForT2IConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0", None, True])
+def test_rates_outside_zero_to_one(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; allowed is a number from 0 to 1"):
+        HARTForT2IConfig(**{name: value})
+
+
+@pytest.mark.parametrize("steps", ["", "eight", "0", "-8", "2000", "ddim999", None, 8.5])
+def test_sampling_steps_that_no_schedule_has(steps):
+    with pytest.raises(ValueError, match="num_sampling_steps"):
+        HARTForT2IConfig(num_sampling_steps=steps)
 
 
 def test_cross_attention_is_refused():
