@@ -45,7 +45,7 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         v_patch_nums: tuple[int, ...] = TEN_STAGES,
         test_mode: bool = False,
         ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4),
-        levels: tuple[int, ...] = (8, 8, 8, 6, 5),
+        levels: tuple[int, ...] | None = (8, 8, 8, 6, 5),
         quantizer_type: str = "var",
         hybrid: bool = False,
         disable_quant_resi: bool = False,
@@ -69,7 +69,7 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         self.v_patch_nums = tuple(v_patch_nums)
         self.test_mode = test_mode
         self.ch_mult = tuple(ch_mult)
-        self.levels = tuple(levels)
+        self.levels = None if levels is None else tuple(levels)
         self.quantizer_type = quantizer_type
         self.hybrid = hybrid
         self.disable_quant_resi = disable_quant_resi

@@ -115,6 +115,12 @@ class HARTAutoEncoderWithDisc(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         self.vae._init_weights(module)
 
+    def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
+        # Statistics that nothing reads; a checkpoint may have counted them for another number of stages (spec 8.1).
+        super()._adjust_missing_and_unexpected_keys(loading_info)
+        mismatched = {entry for entry in loading_info.mismatched_keys if entry[0] != "vae.quantize.ema_vocab_hit_SV"}
+        loading_info.mismatched_keys = mismatched
+
     def forward(self, img: Tensor, skip_continuous_prob: float = 0.0) -> tuple[Tensor, list[float], Tensor]:
         return self.vae(img, skip_continuous_prob)
 
