@@ -8,6 +8,7 @@ c code channels, V codes, P side of the last stage.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -218,7 +219,7 @@ class Generation:
     def draw_codes(self, index: int, x_RnC: Tensor) -> tuple[Tensor, Tensor]:
         """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling."""
         inputs, ratio = self.inputs, self.ratio(index)
-        logits_BnV = guide(self.model.get_logits(x_RnC, self.head_condition), inputs.cfg * ratio)
+        logits_BnV = guide(self.model.get_logits(x_RnC, self.head_condition), float(inputs.cfg) * ratio)
         self._check_finite(index, logits_BnV)
         keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
         keep_top_p(logits_BnV, inputs.top_p)
@@ -280,7 +281,7 @@ class Generation:
             return codes_Bmc.float()
         hard_Rmc = F.embedding(idx_Bm, self.codebook_Vc).repeat(2, 1, 1)
         z_NC = self.model.diffusion_condition(x_RmC, hard_Rmc).flatten(0, 1)
-        guidance = self.inputs.cfg * self.ratio(index)
+        guidance = float(self.inputs.cfg) * self.ratio(index)
         residual = self.model.diffloss.sample(z_NC, cfg=guidance, **self._diffusion_noise())
         return codes_Bmc.float() + residual.view(*idx_Bm.shape, -1)
 
@@ -332,14 +333,18 @@ def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
         raise ValueError(f"num_maskgit_iters is {inputs.num_maskgit_iters!r}; allowed are 1 to {last}.")
     _check_text(config, inputs)
     _check_orders(inputs, last)
+    _check_noise(model, inputs)
+    if inputs.callback_on_stage_end is not None and not callable(inputs.callback_on_stage_end):
+        given = type(inputs.callback_on_stage_end).__name__
+        raise ValueError(f"callback_on_stage_end is a {given}; allowed is a function of (index, info) or None.")
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
@@ -366,6 +371,34 @@ def _check_orders(inputs: GenerationInputs, num_tokens: int) -> None:
     counted = torch.arange(num_tokens, device=inputs.orders.device)
     if not (inputs.orders.sort(dim=1).values == counted).all():
         raise ValueError(f"orders has a row with repeats; allowed is a permutation of 0 to {num_tokens - 1} per row.")
+
+
+def _check_noise(model: "HARTForT2I", inputs: GenerationInputs) -> None:
+    noise = inputs.diffusion_noise
+    if noise is None:
+        return
+    if not isinstance(noise, list | tuple) or not all(isinstance(part, Tensor) for part in noise):
+        raise ValueError(f"diffusion_noise is a {type(noise).__name__}; allowed is a list of tensors or None.")
+    if inputs.final_stage != 0:
+        return
+    # A round takes the initial latent and one tensor per step, of which the very last has no effect.
+    steps, counts = (
+        model.diffloss.num_sampling_steps,
+        tokens_to_decode(model.config.patch_nums[-1], inputs.num_maskgit_iters),
+    )
+    needed = len(counts) * (steps + 1) - 1
+    if len(noise) < needed:
+        raise ValueError(
+            f"diffusion_noise has {len(noise)} tensors; allowed are {needed} or more, "
+            f"for {len(counts)} rounds of {steps} denoising steps."
+        )
+    channels = model.config.latent_channels
+    for index, part in enumerate(noise[:needed]):
+        rows = inputs.B * counts[index // (steps + 1)]
+        if part.ndim != 2 or part.shape[0] < rows or part.shape[1] != channels:
+            raise ValueError(
+                f"diffusion_noise[{index}] has shape {list(part.shape)}; allowed is [{rows} or more, {channels}]."
+            )
 
 
 def _check_tensor(name: str, value: Tensor | None, shape: tuple[int, ...], floating: bool) -> None:

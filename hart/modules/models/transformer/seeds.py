@@ -1,6 +1,8 @@
 """Random draws of one generation: generators per picture, so that a seed means one picture wherever it stands."""
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -28,12 +30,14 @@ class PictureRandom:
         noise: draws diffusion noise and permutations: one generator per picture.
 
     Raises:
-        ValueError: as many seeds as pictures are needed, or the seed is none of the allowed kinds.
+        ValueError: as many seeds as pictures are needed, the seed is none of the allowed kinds, or a generator
+            lives on another device.
     """
 
     def __init__(self, seed: Seed, num_pictures: int, device: torch.device):
         self.sampling: Generators
         if isinstance(seed, torch.Generator):
+            _check_device(seed, device)
             self.sampling = seed
             seeds = _draw_seeds(num_pictures, seed)
         else:
@@ -48,20 +52,36 @@ class PictureRandom:
 def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[list[torch.Generator], list[int]]:
     if seed is None:
         seeds = _draw_seeds(num_pictures, None)
-    elif isinstance(seed, int) and not isinstance(seed, bool):
-        seeds = [seed + picture for picture in range(num_pictures)]
+    elif _is_whole(seed):
+        seeds = [int(seed) + picture for picture in range(num_pictures)]
     elif isinstance(seed, Sequence) and len(seed) == num_pictures:
         generators = [entry for entry in seed if isinstance(entry, torch.Generator)]
         if len(generators) == num_pictures:
+            for generator in generators:
+                _check_device(generator, device)
             return generators, [_draw_seeds(1, generator)[0] for generator in generators]
         seeds = list(seed)  # type: ignore[arg-type]  # checked below, entry by entry
     else:
         given = f"{len(seed)} seeds" if isinstance(seed, Sequence) and not isinstance(seed, str) else repr(seed)
         raise ValueError(f"g_seed is {given}; allowed is an int, {num_pictures} ints (one per picture) or None.")
     for value in seeds:
-        if not isinstance(value, int) or not 0 <= value < SEED_RANGE:
+        if not _is_whole(value) or not 0 <= value < SEED_RANGE:
             raise ValueError(f"g_seed holds {value!r}; allowed are whole numbers from 0 to 2**63 - 1.")
+    seeds = [int(value) for value in seeds]
     return [_generator(value, device) for value in seeds], seeds
+
+
+def _is_whole(value: object) -> TypeGuard[Integral]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_device(generator: torch.Generator, device: torch.device) -> None:
+    given, indices = generator.device, {generator.device.index, device.index} - {None}
+    if given.type != device.type or len(indices) > 1:
+        raise ValueError(
+            f"g_seed holds a generator on {str(given)!r}; allowed is the model's device: "
+            f"torch.Generator(device={str(device)!r})."
+        )
 
 
 def _draw_seeds(count: int, generator: torch.Generator | None) -> list[int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hart.modules.models.transformer import HARTForT2I
+from hart.modules.models.transformer.seeds import PictureRandom
 from tests.modules.models.transformer.conftest import SIDES, build, text
 from tests.parity import model_of, recording
 
@@ -86,10 +87,15 @@ def test_guidance_and_text_matter():
 
 
 def test_without_guidance_the_unconditional_rows_have_no_effect():
+    def other_text(text_RTD: Tensor) -> Tensor:
+        embedded = MODEL.embed_text(text_RTD).clone()
+        embedded[1:] += torch.randn(embedded[1:].shape, generator=torch.Generator().manual_seed(9))
+        return embedded
+
     changed = copy.deepcopy(MODEL)
-    with torch.no_grad():
-        changed.context_embed.bias.add_(0.0)
+    changed.embed_text = other_text
     assert torch.equal(paint(changed, cfg=0.0), paint(MODEL, cfg=0.0))
+    assert not torch.equal(paint(changed, cfg=2.0), paint(MODEL, cfg=2.0))
 
 
 @pytest.mark.parametrize("final_stage", [1, 2, -1])
@@ -179,6 +185,14 @@ def test_the_draws_of_a_picture_are_equal_to_the_bit_in_every_batch():
 
 def test_an_int_counts_up_over_the_batch():
     assert torch.equal(paint(MODEL, 3, g_seed=5), paint(MODEL, 3, g_seed=[5, 6, 7]))
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = {"cfg": np.float32(2), "top_k": np.int64(9), "top_p": np.float64(0.5), "num_maskgit_iters": np.int32(2)}
+    expected = paint(MODEL, 2, **{name: value.item() for name, value in settings.items()})
+    assert torch.equal(paint(MODEL, np.int64(2), **settings), expected)
+    for seed in (np.int64(3), [np.int32(3), np.int32(4)]):
+        assert torch.equal(paint(MODEL, 2, g_seed=seed), paint(MODEL, 2))
 
 
 def test_the_largest_seed_works():
@@ -466,12 +480,29 @@ def test_orders_that_are_no_permutations(orders):
     refused("orders .*; allowed is", orders=orders, num_maskgit_iters=2)
 
 
+@pytest.mark.parametrize("noise", [torch.zeros(9, 128, 4), [0.0] * 9, "noise", {}])
+def test_noise_that_is_no_list_of_tensors(noise):
+    refused("diffusion_noise is a .*; allowed is a list of tensors", diffusion_noise=noise)
+
+
+@pytest.mark.parametrize("callback", ["show", 3, [print]])
+def test_a_callback_that_cannot_be_called(callback):
+    refused("callback_on_stage_end is a .*; allowed is a function", callback_on_stage_end=callback)
+
+
+def test_a_generator_on_another_device_is_refused_before_painting():
+    match = r"g_seed holds a generator on 'cpu'; allowed is .*torch\.Generator\(device='cuda:0'\)"
+    for seed in (torch.Generator(), [torch.Generator()]):
+        with pytest.raises(ValueError, match=match):
+            PictureRandom(seed, 1, torch.device("cuda:0"))
+
+
 @pytest.mark.parametrize("count", [0, 8, 16])
 def test_too_little_noise(count):
     noise = [torch.zeros(96, 4)] * count
-    refused("noise has", diffusion_noise=noise, num_maskgit_iters=2)
+    refused(r"diffusion_noise has \d+ tensors; allowed are 17 or more", diffusion_noise=noise, num_maskgit_iters=2)
 
 
 @pytest.mark.parametrize("shape", [(64, 4), (128, 3)])
 def test_noise_of_another_shape(shape):
-    refused(r"noise\[0\] has shape", diffusion_noise=[torch.zeros(shape)] * 9)
+    refused(r"diffusion_noise\[0\] has shape", diffusion_noise=[torch.zeros(shape)] * 9)
