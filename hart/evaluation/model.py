@@ -12,7 +12,11 @@ SPLITS = ("held-out", "training")
 
 
 class Pipeline(Protocol):
-    """What evaluation needs of a pipeline: called as `pipe(prompts, seed=..., output_type="np")`, gives `images`."""
+    """What evaluation needs of a pipeline: `images` in what a call gives.
+
+    Called as `pipe(prompts, seed=[...], output_type="np", batch_size=len(prompts), progress=False)` and with the
+    caller's further settings.
+    """
 
     def __call__(self, *args: Any, **settings: Any) -> Any: ...
 
@@ -54,7 +58,8 @@ def evaluate_model(
     """Let a pipeline paint random scenes and count what came out as asked.
 
     Args:
-        pipeline: called as `pipeline(prompts, seed=seeds, output_type="np")`; gives `.images`, float [H, H, 3] each.
+        pipeline: called as `pipeline(prompts, seed=seeds, output_type="np", batch_size=len(prompts),
+            progress=False)`; gives `.images`, float [H, H, 3] each.
         num_pictures: how many pictures, half big and half small.
         split: "held-out" or "training", see `draw_scenes`.
         seed: decides the scenes; picture i is painted with seed `seed + i`, whatever the batch size.
@@ -103,7 +108,10 @@ def _paint_and_check(
         for start in range(0, len(scenes), batch_size):
             batch = scenes[start : start + batch_size]
             seeds = list(range(seed + start, seed + start + len(batch)))
-            output = pipeline([scene.caption() for scene in batch], seed=seeds, output_type="np", **settings)
+            prompts = [scene.caption() for scene in batch]
+            # One bar over all pictures instead of one per batch, and no smaller batches inside the pipeline.
+            fixed = {"output_type": "np", "batch_size": len(batch), "progress": False}
+            output = pipeline(prompts, seed=seeds, **fixed, **settings)
             checks += check_pictures(output.images, batch)
             bar.update(len(batch))
     return checks

@@ -55,7 +55,15 @@ def test_settings_reach_the_pipeline(sprites):
     painter = TruePainter(sprites)
     evaluate_model(painter, num_pictures=2, guidance_scale=2.5, progress=False, top_k=7)
     evaluate_model(painter, num_pictures=2, progress=False)
-    assert [call[2:] for call in painter.calls] == [("np", {"guidance_scale": 2.5, "top_k": 7}), ("np", {})]
+    fixed = {"batch_size": 2, "progress": False}
+    assert [call[2:] for call in painter.calls] == [("np", fixed | {"guidance_scale": 2.5, "top_k": 7}), ("np", fixed)]
+
+
+def test_the_pipeline_paints_a_batch_at_once(sprites):
+    """The last batch may be smaller, and one above the pipeline's own size is not cut."""
+    painter = TruePainter(sprites)
+    evaluate_model(painter, num_pictures=30, batch_size=16, progress=False)
+    assert [call[3]["batch_size"] for call in painter.calls] == [16, 14]
 
 
 def test_drawn_scenes_differ_and_are_fixed_by_the_seed():
