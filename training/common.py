@@ -35,12 +35,13 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 class Log:
-    """Appends one JSON line per record to `losses.jsonl` and echoes it."""
+    """Appends one JSON line per record to `losses.jsonl` and echoes it; seconds go on after a resume."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "losses.jsonl"
-        self.start = time.monotonic()
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.start = time.monotonic() - (json.loads(lines[-1])["seconds"] if lines else 0.0)
 
     def __call__(self, **record: Any) -> None:
         record["seconds"] = round(time.monotonic() - self.start, 1)

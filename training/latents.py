@@ -1,9 +1,13 @@
 """Continuous latents of the training pictures under the shipped tokenizer: `python -m training.latents`. Resumable.
 
+Shards of 1,000 scenes go to `training/runs/latents`; those that are there already are not encoded again. After a change
+of the tokenizer remove them first.
+
 All big scenes and, of each small object, two of its five places, so that encoding takes minutes.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc
-from training.common import EMBEDDED, RUNS, save_checkpoint
+from training.common import EMBEDDED, RUNS, load_checkpoint, save_checkpoint
 from training.data import COLOURS, STYLES, Scene, compose_batch, is_held_out, load_objects, load_sprites
 from training.stream import to_tensor
 
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
+SHARDS = RUNS / "latents"
+SHARD_SIZE = 1000
+# Where an earlier version of this script wrote all latents at once.
 LATENTS = RUNS / "latents.pt"
 
 
@@ -68,6 +75,32 @@ def row_to_scene(row: list[int]) -> Scene:
     return Scene(index, STYLES[style], list(COLOURS)[colour], size, ("center", *CORNERS)[place])
 
 
+def save_shards(vae: HARTAutoEncoder, scenes: list[Scene], folder: Path = SHARDS, size: int = SHARD_SIZE) -> None:
+    """Encode scenes into numbered files, but for files that hold the same scenes already."""
+    parts = [scenes[start : start + size] for start in range(0, len(scenes), size)]
+    for number, part in enumerate(parts):
+        file, rows = folder / f"{number:04d}.pt", torch.tensor([scene_to_row(scene) for scene in part])
+        done = load_checkpoint(file)
+        if done is None or not torch.equal(done["rows"], rows):
+            save_checkpoint(file, {"latents": encode(vae, part), "rows": rows})
+    for file in sorted(folder.glob("*.pt"))[len(parts) :]:
+        file.unlink()
+
+
+def load_latents(folder: Path = SHARDS, single: Path = LATENTS) -> tuple[Tensor, list[Scene]]:
+    """Latents [N, c, P, P] and their scenes, from all shards or else the single file.
+
+    Raises:
+        FileNotFoundError: there are neither.
+    """
+    files = sorted(folder.glob("*.pt")) or [file for file in (single,) if file.exists()]
+    if not files:
+        raise FileNotFoundError(f"{str(folder)!r} holds no latents; run `python -m training.latents` first.")
+    parts = [torch.load(file, weights_only=True) for file in files]
+    rows = torch.cat([part["rows"] for part in parts]).tolist()
+    return torch.cat([part["latents"] for part in parts]), [row_to_scene(row) for row in rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--places", type=int, default=2, help="places of each small object, 0 to 5")
@@ -75,8 +108,7 @@ def main() -> None:
     # Shuffled, so that any prefix is a fair sample and an interrupt costs little.
     order = np.random.default_rng(1).permutation(len(scenes))
     scenes = [scenes[i] for i in order]
-    latents = encode(load_shipped_tokenizer(), scenes)
-    save_checkpoint(LATENTS, {"latents": latents, "rows": torch.tensor([scene_to_row(scene) for scene in scenes])})
+    save_shards(load_shipped_tokenizer(), scenes)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ class TrainingScenes:
         scenes = training_scenes()
         self.by_size = {size: [s for s in scenes if s.size == size] for size in ("big", "small")}
 
+    def reseed(self, seed: int, step: int) -> None:
+        """Draw other scenes from here on than those seen since the start."""
+        self.rng = np.random.default_rng([seed, step])
+
     def batch(self, size: int) -> Tensor:
         """Pictures [size, 3, 128, 128] in [-1, 1]."""
         sizes = np.where(self.rng.random(size) < self.big_share, "big", "small")

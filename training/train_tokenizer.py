@@ -202,6 +202,9 @@ class TokenizerTraining:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        # Other samples than those seen since the start.
+        self.data.reseed(self.settings.seed, self.step)
+        torch.manual_seed(self.settings.seed + self.step)
         if state["codebook"]:
             self.codebook = Codebook(self.model.quantize, decay=0.97)
             self.codebook.count_V, self.codebook.sum_VC = state["codebook"]["count"], state["codebook"]["sum"]

@@ -22,7 +22,7 @@ from hart.modules.models.transformer.training import join_stages, stage_causal_m
 from hart.modules.networks.stage import Stage
 from training.common import RUNS, Log, MuonAdamW, cosine_schedule, load_checkpoint, save_checkpoint
 from training.data import held_out_scenes
-from training.latents import LATENTS, encode, load_shipped_tokenizer, row_to_scene
+from training.latents import encode, load_latents, load_shipped_tokenizer
 from training.text import CONTEXT_DIM, CONTEXT_TOKENS, build_text_model, build_tokenizer
 
 
@@ -91,8 +91,7 @@ class TransformerTraining:
         self.optimizer = MuonAdamW(
             self.all, hidden_matrices(self.all), settings.muon_rate, settings.adam_rate, betas=(0.9, 0.97)
         )
-        data = load_checkpoint(LATENTS)
-        self.latents, self.scenes = data["latents"], [row_to_scene(row) for row in data["rows"].tolist()]
+        self.latents, self.scenes = load_latents()
         self.rng = np.random.default_rng(settings.seed)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.log, self.step = Log(self.folder), 0

@@ -1,0 +1,70 @@
+"""Training that was interrupted goes on where it stopped."""
+
+import json
+
+import pytest
+import torch
+
+from training import latents
+from training.common import Log
+from training.stream import TrainingScenes
+
+
+def test_the_log_counts_seconds_on(tmp_path):
+    Log(tmp_path)(step=1)
+    record = json.dumps({"step": 2, "seconds": 500.0})
+    (tmp_path / "losses.jsonl").write_text(record + "\n")
+    Log(tmp_path)(step=3)
+    last = json.loads((tmp_path / "losses.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 3 and 500 <= last["seconds"] < 510
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[int]:
+    """Sizes of the batches that were encoded; a latent is its scene's row."""
+    sizes: list[int] = []
+
+    def encode(vae, scenes):
+        sizes.append(len(scenes))
+        return torch.tensor([latents.scene_to_row(scene) for scene in scenes]).half()
+
+    monkeypatch.setattr(latents, "encode", encode)
+    return sizes
+
+
+def test_shards_that_are_there_are_not_encoded_again(tmp_path, encoded):
+    scenes = latents.chosen_scenes(places=1)[:25]
+    latents.save_shards(None, scenes, tmp_path, size=10)
+    assert encoded == [10, 10, 5]
+    (tmp_path / "0001.pt").unlink()
+    latents.save_shards(None, scenes, tmp_path, size=10)
+    assert encoded == [10, 10, 5, 10]
+    values, found = latents.load_latents(tmp_path)
+    assert found == scenes
+    assert values.tolist() == [latents.scene_to_row(scene) for scene in scenes]
+
+
+def test_shards_of_other_scenes_are_replaced(tmp_path, encoded):
+    scenes = latents.chosen_scenes(places=1)[:40]
+    latents.save_shards(None, scenes[:30], tmp_path, size=10)
+    latents.save_shards(None, scenes[25:], tmp_path, size=10)
+    assert latents.load_latents(tmp_path)[1] == scenes[25:]
+
+
+def test_a_single_file_of_all_latents_still_loads(tmp_path):
+    scenes = latents.chosen_scenes(places=1)[:4]
+    rows = torch.tensor([latents.scene_to_row(scene) for scene in scenes])
+    torch.save({"latents": torch.zeros(4, 2), "rows": rows}, tmp_path / "latents.pt")
+    values, found = latents.load_latents(tmp_path / "latents", tmp_path / "latents.pt")
+    assert values.shape == (4, 2) and found == scenes
+    with pytest.raises(FileNotFoundError, match=r"run `python -m training\.latents` first"):
+        latents.load_latents(tmp_path / "latents", tmp_path / "nowhere.pt")
+
+
+def test_reseeded_scenes_depend_on_seed_and_step(monkeypatch):
+    monkeypatch.setattr("training.stream.load_sprites", lambda: None)
+    data, draws = TrainingScenes(seed=0, big_share=0.5), []
+    for step in (150, 300, 150):
+        data.reseed(0, step)
+        draws.append(data.rng.random())
+    assert draws[0] == draws[2] != draws[1]
