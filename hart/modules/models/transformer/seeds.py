@@ -71,7 +71,7 @@ def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[l
     return [_generator(value, device) for value in seeds], seeds
 
 
-def _is_whole(value: object) -> TypeGuard[Integral]:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
