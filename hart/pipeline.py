@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -23,7 +24,7 @@ from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
 from hart.modules.models.transformer.loading import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
-from hart.utils.images import to_pil
+from hart.utils.images import need_pillow, to_pil
 from hart.utils.paths import transformer_folder
 from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
 from hart.utils.seeds import picture_seeds
@@ -49,7 +50,8 @@ class PipelineOutput:
         images: N pictures: a list of Pillow pictures ("pil"), a float32 tensor [N, 3, H, W] ("pt") or array
             [N, H, W, 3] ("np") in 0 to 1, or the latent maps [N, c, P, P] ("latent").
         prompts: prompt of every picture.
-        seeds: seed of every picture; it paints the same picture again, alone or in any batch.
+        seeds: seed of every picture; it paints the same picture again (in bfloat16 and float16: in a batch of the
+            same size, since other sizes round differently; in float32 in any batch).
         timings: seconds for all pictures together: `text`, `stages` (a list of K; the last includes the diffusion
             head), `decoder`, and `total`. A callback's own time counts in none but `total`.
         latents: the latent maps, for the output type "latent" only.
@@ -152,8 +154,9 @@ class HARTPipeline:
         with no_progress_bar():
             text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
         model = EnhancedHARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
-        if device.type == "cpu":
-            model.vae.float()
+        if device.type != "cpu":  # codebook and latent map stay in float32 everywhere
+            model.vae.decoder.to(dtype)
+            model.vae.post_quant_conv.to(dtype)
         return cls(model, *text, system_prompt, safety_checker, progress, cache)
 
     @property
@@ -208,6 +211,8 @@ class HARTPipeline:
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; allowed are {', '.join(map(repr, OUTPUT_TYPES))}.")
+        if output_type == "pil":
+            need_pillow()
         for name, value in (("num_images_per_prompt", num_images_per_prompt), ("batch_size", batch_size)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
@@ -263,14 +268,16 @@ class HARTPipeline:
             parts = []
             for start in range(0, len(prompts), batch_size):
                 batch = slice(start, start + batch_size)
-                parts.append(self._paint_batch(prompts[batch], seeds[batch], settings, output_type == "latent", run))
-        painted = torch.cat(parts)
+                painted = self._paint_batch(prompts[batch], seeds[batch], settings, output_type == "latent", run)
+                # Now, not at the end: a long list of pictures would not fit beside the model on a GPU.
+                parts.append(_as_output(painted.cpu(), output_type))
+        images = _joined(parts, output_type)
         return PipelineOutput(
-            images=_as_output(painted, output_type),
+            images=images,
             prompts=prompts,
             seeds=seeds,
             timings=run.timings() | {"total": total.lap()},
-            latents=painted if output_type == "latent" else None,
+            latents=images if output_type == "latent" else None,
         )
 
     def _paint_batch(
@@ -338,6 +345,12 @@ class _Run:
 
     def timings(self) -> dict[str, Any]:
         return {"text": self.text, "stages": self.stages, "decoder": self.decoder}
+
+
+def _joined(parts: list[Any], output_type: OutputType) -> Any:
+    if output_type == "pil":
+        return [image for part in parts for image in part]
+    return np.concatenate(parts) if output_type == "np" else torch.cat(parts)
 
 
 def _as_output(painted: Tensor, output_type: OutputType) -> Any:

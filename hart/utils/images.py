@@ -167,6 +167,11 @@ def _font() -> Any:
     return _pillow("ImageFont").load_default(CAPTION_SIZE)
 
 
+def need_pillow() -> None:
+    """Raise an ImportError that says what to install, before work is done that only Pillow could show."""
+    _pillow("Image")
+
+
 def _pillow(module: str) -> Any:
     """Import a module of Pillow, which only pictures need."""
     try:

@@ -61,6 +61,12 @@ def test_dtype_is_the_image_models(checkpoint_root, name, expected):
     assert pipe.model.vae.dtype == pipe.text_model.dtype == torch.float32
 
 
+def test_the_codebook_is_not_rounded_whatever_the_model_computes_in(checkpoint_root):
+    exact, coarse = (load(checkpoint_root, dtype=dtype).model.vae for dtype in ("float32", "bfloat16"))
+    assert torch.equal(exact.quantize.embedding.weight, coarse.quantize.embedding.weight)
+    assert torch.equal(exact.decoder.conv_in.weight, coarse.decoder.conv_in.weight)
+
+
 def test_dtype_defaults_to_what_the_device_is_fast_in(checkpoint_root):
     assert load(checkpoint_root).dtype == default_dtype("cpu")
 
