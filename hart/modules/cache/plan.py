@@ -87,14 +87,15 @@ def build_plan(config: HARTCacheConfig, patch_nums: Sequence[int], depth: int, s
                 drop=side * side in config.drop_stages,
                 reusable=reusable if side in skipped else frozenset(),
                 ratio=config.refresh_ratio.get(side * side, 0.0),
-                store=side * side in config.cache_stages and bool(later) and config.unselected == "reuse",
+                store=side * side in config.cache_stages and bool(later),
                 append_kv=config.attn_kv == "append" and _attention_after(config, patch_nums, index, depth),
             )
         )
     refreshed = any(0 < stage.ratio < 1 and stage.reusable for stage in stages)
     appended = any(stage.append_kv and stage.reusable for stage in stages)
     whole = is_linear(config.interpolation_mode) and not (split_kinds or refreshed or appended)
-    return CachePlan(tuple(stages), _pieces(reusable, depth, whole), depth)
+    stored = reusable if config.unselected == "reuse" else frozenset[int]()  # else the stage's input alone is kept
+    return CachePlan(tuple(stages), _pieces(stored, depth, whole), depth)
 
 
 def _attention_after(config: HARTCacheConfig, patch_nums: Sequence[int], index: int, depth: int) -> bool:

@@ -207,10 +207,13 @@ class StageCache(NoCache):
         return frozenset(reused)
 
     def _select(self, plan: StagePlan, start: StageStart, ratio: float, x_RnC: Tensor | None = None) -> Tensor:
+        previous_RnC = self._previous_input(plan, start)
+        if previous_RnC is None:  # nothing kept: the mean token stands for it, and change is distance from the mean
+            previous_RnC = start.x_RnC.mean(1, keepdim=True).expand_as(start.x_RnC)
         given = SelectorInput(
             plan.side,
             start.x_RnC if x_RnC is None else x_RnC,
-            self._previous_input(plan, start),
+            previous_RnC,
             start.map_before_BcPP,
             start.map_BcPP,
         )

@@ -1,0 +1,284 @@
+"""Reuse, refresh and drop as they are computed: against recorded FastVAR, against each other, on random settings."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hart.modules.cache import stage_cache
+from hart.modules.cache.selector import select_tokens
+from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from tests.golden import load
+from tests.modules.models.transformer.conftest import build, text
+from tests.modules.test_enhanced_hart import config, paint
+
+FASTVAR = HARTCacheConfig(
+    skip_stages=[169, 256],
+    cache_stages=[100],
+    threshold=0.0,
+    interpolation_mode="area",
+    refresh_ratio={169: 0.5, 256: 0.25},
+    token_selector="fastvar",
+    select_per_branch=True,
+    select_per_row=True,
+    attn_kv="drop",
+)
+
+
+def recorded_noise(seed: int, tokens: int, channels: int, steps: int) -> list[Tensor]:
+    torch.manual_seed(seed)
+    return [torch.randn(tokens, channels)] + [torch.randn(2 * tokens, channels) for _ in range(steps)]
+
+
+def test_fastvar_s_recorded_run_is_reproduced(enhanced, monkeypatch):
+    recorded, about = load("fastvar.argmax")
+    enhanced.set_cache_config(FASTVAR)
+    blocks: dict[tuple[int, int], Tensor] = {}
+    lengths: dict[int, list[int]] = {}
+    maps: dict[int, Tensor] = {}
+    kept: list[Tensor] = []
+
+    def select(*given):
+        kept.append(select_tokens(*given))
+        return kept[-1]
+
+    monkeypatch.setattr(stage_cache, "select_tokens", select)
+    hooks = [
+        block.register_forward_hook(
+            lambda _, given, out, i=i: (
+                (
+                    blocks.__setitem__((i, given[1].index), out),
+                    lengths.__setitem__(given[1].index, list(given[1].kv.lengths)),
+                )[2:]
+                or None
+            )
+        )
+        for i, block in enumerate(enhanced.blocks)
+    ]
+    image = enhanced.autoregressive_infer_cfg(
+        1,
+        recorded["in.context"],
+        3,
+        cfg=about["cfg"],
+        top_k=1,
+        context_position_ids=recorded["in.context_position_ids"],
+        context_mask=recorded["in.context_mask"],
+        diffusion_noise=recorded_noise(about["torch_seed"], 256, enhanced.config.latent_channels, 8),
+        callback_on_stage_end=lambda index, info: maps.__setitem__(index, info.f_hat),
+    )
+    for hook in hooks:
+        hook.remove()
+    for layer in range(3):
+        for stage in (8, 9):
+            name = f"block{layer}.s{stage}"
+            ours = blocks[layer, stage][:, recorded[f"{name}.idx"]]
+            torch.testing.assert_close(ours, recorded[name], atol=2e-5, rtol=0)
+    for call in range(12):
+        name = f"kept_sorted.side{(13, 16)[call // 6]}.call{call % 6}"
+        assert torch.equal(kept[call], recorded[name].long()), name
+    torch.testing.assert_close(maps[9], recorded["f_hat.final"], atol=2e-5, rtol=0)
+    step = image.shape[-1] // recorded["image"].shape[-1]
+    torch.testing.assert_close(image[..., ::step, ::step], recorded["image"], atol=2e-5, rtol=0)
+    before = enhanced.config.context_token + sum(side * side for side in enhanced.config.patch_nums[1:8])
+    assert lengths[8] == [before + 85] * 3 and lengths[9] == [before + 85 + 64] * 3
+
+
+SMALL = {"skip_stages": [16, 64], "cache_stages": [4, 16], "threshold": 0.0}
+
+
+def small(**changes) -> HARTCacheConfig:
+    return HARTCacheConfig(**(SMALL | changes))
+
+
+@pytest.mark.parametrize("changes", [{}, {"enable_mlp_cache": False}, {"first_layers": 1}, {"corrector_layers": 1}])
+def test_fused_reuse_is_per_branch_reuse(tiny, changes, monkeypatch):
+    tiny.set_cache_config(small(attn_kv="drop", **changes))
+    fused = paint(tiny)
+    monkeypatch.setattr("hart.modules.cache.plan.is_linear", lambda mode: False)
+    torch.testing.assert_close(paint(tiny), fused, atol=1e-3, rtol=1e-3)
+
+
+def test_fused_reuse_keeps_one_map(enhanced):
+    enhanced.set_cache_config(config(attn_kv="drop"))
+    paint(enhanced)
+    width = enhanced.config.embed_dim
+    # One sum and the input of a stage, while the next pair takes their place.
+    assert enhanced.get_cache_statistics()["cache_peak_bytes"] <= 3 * 2 * 169 * width * 4
+
+
+@pytest.mark.parametrize("kind, other", [("attn", "mlp"), ("mlp", "attn")])
+def test_one_branch_alone(enhanced, kind, other):
+    enhanced.set_cache_config(config(**{f"enable_{other}_cache": False}))
+    called: list[tuple[str, int]] = []
+    parts = [(block.attn, "attn") for block in enhanced.blocks] + [(block.ffn, "mlp") for block in enhanced.blocks]
+    hooks = [
+        part.register_forward_hook(lambda _, given, out, name=name: called.append((name, given[0].shape[1])))
+        for part, name in parts
+    ]
+    paint(enhanced)
+    for hook in hooks:
+        hook.remove()
+    assert {name for name, tokens in called if tokens in (169, 256)} == {other}
+    assert list(enhanced.get_cache_statistics()["per_branch"]) == [kind]
+
+
+def test_keys_and_values_of_reused_attention(enhanced):
+    pictures = {}
+    for attn_kv in ("append", "drop"):
+        enhanced.set_cache_config(config(skip_stages=[169], cache_stages=[100], attn_kv=attn_kv))
+        lengths: list[int] = []
+        hook = enhanced.blocks[0].register_forward_hook(
+            lambda _, given, out, lengths=lengths: lengths.append(given[1].kv.lengths[0])
+        )
+        pictures[attn_kv] = paint(enhanced)
+        hook.remove()
+        assert lengths[8] - lengths[7] == (169 if attn_kv == "append" else 0)
+    assert not torch.equal(pictures["append"], pictures["drop"])
+
+
+@pytest.mark.parametrize("cache_stages, budget", [([], None), ([16], None), ([16], 0.0)])
+def test_selecting_by_change_with_and_without_a_kept_stage(tiny, cache_stages, budget):
+    pictures = {}
+    for selector in ("fastvar", "change"):
+        tiny.set_cache_config(
+            HARTCacheConfig(
+                skip_stages=[64],
+                cache_stages=cache_stages,
+                unselected="nothing",
+                refresh_ratio={64: 0.25},
+                token_selector=selector,
+                memory_budget_mb=budget,
+            )
+        )
+        pictures[selector] = paint(tiny)
+    kept = bool(cache_stages) and budget is None
+    assert torch.equal(pictures["fastvar"], pictures["change"]) != kept
+
+
+def test_reuse_at_the_last_stage_appends_nothing(enhanced):
+    enhanced.set_cache_config(config(skip_stages=[256]))
+    paint(enhanced)
+    assert enhanced.get_cache_statistics()["flops_saved"] > 0
+
+
+def test_tokens_that_add_nothing_leave_the_map_alone(tiny):
+    maps: dict[int, Tensor] = {}
+    tiny.set_cache_config(HARTCacheConfig(skip_stages=[64], unselected="nothing", refresh_ratio={64: 0.25}))
+    paint(tiny, callback_on_stage_end=lambda index, info: maps.__setitem__(index, info.f_hat))
+    changed = (maps[3] != maps[2]).any(1).flatten(1).sum(1)
+    assert changed.tolist() == [16]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"drop_stages": [64]}, {"skip_stages": [64], "unselected": "nothing"}], ids=["drop", "nothing"]
+)
+def test_the_last_stage_left_out(tiny, changes):
+    maps: dict[int, Tensor] = {}
+    tiny.set_cache_config(HARTCacheConfig(**changes))
+    paint(tiny, callback_on_stage_end=lambda index, info: maps.__setitem__(index, info.f_hat))
+    assert torch.equal(maps[3], maps[2])
+
+
+def test_a_stage_dropped_in_the_middle(tiny):
+    tiny.set_cache_config(HARTCacheConfig(drop_stages=[16]))
+    maps: dict[int, Tensor] = {}
+    paint(tiny, callback_on_stage_end=lambda index, info: maps.__setitem__(index, info.f_hat))
+    assert torch.equal(maps[2], maps[1]) and not torch.equal(maps[3], maps[2])
+    assert tiny.get_cache_statistics()["flops_saved"] > 0
+
+
+def test_soft_codes_of_reused_tokens_do_not_depend_on_the_draw(tiny):
+    tiny.set_cache_config(small(skip_stages=[16], reuse_codes="soft"))
+    steps: list[Tensor] = []
+    for top_k in (1, 0):
+        maps: list[Tensor] = []
+        paint(tiny, top_k=top_k, callback_on_stage_end=lambda index, info, maps=maps: maps.append(info.f_hat))
+        steps.append(maps[2] - maps[1])
+    assert all(step.abs().sum() > 0 for step in steps)
+
+
+@pytest.mark.parametrize("rounds", [2, 4])
+def test_rounds_of_masked_decoding(tiny, rounds):
+    plain = paint(tiny, num_maskgit_iters=rounds)
+    tiny.set_cache_config(small(skip_stages=[64], cache_stages=[16]))
+    # A round has no whole map: the last stage is computed, so nothing changes.
+    assert torch.equal(paint(tiny, num_maskgit_iters=rounds), plain)
+    tiny.set_cache_config(small(refresh_ratio={16: 0.5}))
+    assert paint(tiny, num_maskgit_iters=rounds).isfinite().all()
+
+
+def test_operations_by_hand(tiny):
+    tiny.set_cache_config(HARTCacheConfig(drop_stages=[64]))
+    paint(tiny)
+    width, rows, layers = 16, 2, 2
+    block = tiny.blocks[0]
+    weights = sum(p.numel() for part in (block.attn, block.ffn) for p in part.parameters() if p.dim() == 2)
+    seen, by_stage = 0, []
+    for tokens in (5, 4, 16, 64):
+        seen += tokens
+        by_stage.append(layers * rows * (2 * weights * tokens + 4 * tokens * seen * width))
+    statistics = tiny.get_cache_statistics()
+    assert statistics["flops_computed"] == sum(by_stage[:3]) and statistics["flops_saved"] == by_stage[3]
+
+
+STAGES = st.lists(st.integers(2, 6), min_size=1, max_size=3, unique=True).map(lambda sides: (1, *sorted(sides)))
+
+
+@st.composite
+def painting(draw: st.DrawFn) -> tuple[tuple[int, ...], HARTCacheConfig]:
+    """A pyramid, and settings that are valid for it."""
+    sides = draw(STAGES)
+    later = [side * side for side in sides[1:]]
+    some = st.lists(st.sampled_from(later), unique=True)
+    skip = draw(some)
+    chosen = HARTCacheConfig(
+        skip_stages=skip,
+        cache_stages=draw(st.lists(st.sampled_from([1, *later]), unique=True)),
+        enable_attn_cache=draw(st.booleans()),
+        enable_mlp_cache=draw(st.booleans()),
+        threshold=draw(st.sampled_from([0.0, 0.3, 0.9])),
+        adaptive_threshold=draw(st.booleans()),
+        interpolation_mode=draw(st.sampled_from(["bilinear", "nearest", "bicubic", "area"])),
+        refresh_ratio={stage: draw(st.floats(0, 1)) for stage in skip if draw(st.booleans())},
+        unselected=draw(st.sampled_from(["reuse", "nothing"])),
+        token_selector=draw(st.sampled_from(["fastvar", "change", "centred_change", "fhat_cosine", "edge", "random"])),
+        select_per_branch=draw(st.booleans()),
+        select_per_row=draw(st.booleans()),
+        reuse_codes=draw(st.sampled_from(["sampled", "soft"])),
+        drop_stages=draw(some),
+        attn_kv=draw(st.sampled_from(["append", "drop"])),
+        estimator=draw(st.sampled_from(["auto", "online"])),
+        similarity_metric=draw(st.sampled_from(["cosine", "centred_cosine", "relative_l2"])),
+        attn_threshold=draw(st.sampled_from([None, 0.0, 0.8])),
+        threshold_schedule=draw(st.sampled_from(["constant", "rising", "mlp_stricter"])),
+        first_layers=draw(st.integers(0, 2)),
+        corrector_layers=draw(st.integers(0, 1)),
+        memory_budget_mb=draw(st.sampled_from([None, 0.0, 0.004])),
+        eviction=draw(st.sampled_from(["oldest", "largest", "coarsest", "unused"])),
+    )
+    return sides, chosen
+
+
+MODELS: dict[tuple[int, ...], EnhancedHARTForT2I] = {}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(painting(), st.integers(1, 2), st.booleans())
+def test_any_valid_settings_paint_finite_pictures(case, batch, rounds):
+    sides, chosen = case
+    try:
+        chosen.validate([side * side for side in sides], depth=2)
+    except ValueError:
+        assume(False)
+    if sides not in MODELS:
+        MODELS[sides] = EnhancedHARTForT2I.from_hart(build(patch_nums=sides))
+    model = MODELS[sides]
+    model.set_cache_config(chosen)
+    for seed in range(2):
+        arguments = text(batch) | {"num_maskgit_iters": 2 if rounds and sides[-1] > 2 else 1}
+        latent = model.autoregressive_infer_cfg(batch, g_seed=seed, decode=False, **arguments)
+        assert latent.shape == (batch, 4, sides[-1], sides[-1]) and latent.isfinite().all()
+    statistics = model.get_cache_statistics()
+    assert 0 <= statistics["cache_hit_rate"] <= 1 and 0 <= statistics["flops_saved_ratio"] <= 1

@@ -1,0 +1,126 @@
+"""The stage cache through the pipeline, the comparison and the script."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hart import HARTPipeline
+from hart.compare import compare_presets, psnr
+from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.modules.models.transformer import HARTForT2I
+from tests.pipeline.test_script import run, script  # noqa: F401
+
+ALWAYS = HARTCacheConfig(skip_stages=[169, 256], cache_stages=[100], threshold=0.0)
+
+
+def painted(pipeline, **settings):
+    return pipeline("a cat", seed=1, output_type="np", **settings)
+
+
+def test_the_pipeline_paints_with_a_cache(pipeline, checkpoint_root):
+    plain = HARTForT2I.from_pretrained(checkpoint_root, dtype=torch.float32)
+    parts = pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt
+    cached = HARTPipeline(plain, *parts, progress=False, cache=ALWAYS)
+    output, expected = painted(cached), painted(pipeline)
+    assert output.cache_statistics["hits"] == 12 and expected.cache_statistics is None
+    assert not np.array_equal(output.images, expected.images)
+    assert painted(cached).cache_statistics["hits"] == 12  # of one call
+    assert cached.model.get_cache_statistics()["hits"] == 24
+    assert not plain.use_cache and np.array_equal(painted(HARTPipeline(plain, *parts)).images, expected.images)
+    plain.use_cache = True
+    assert painted(HARTPipeline(plain, *parts)).cache_statistics["config"]["skip_stages"] == [169, 256]
+
+
+def test_loading_with_a_preset(checkpoint_root):
+    pipeline = HARTPipeline.from_pretrained(checkpoint_root, dtype="float32", progress=False, cache="original-cache")
+    assert isinstance(pipeline.model, EnhancedHARTForT2I) and pipeline.model.is_cache_enabled
+    with pytest.raises(ValueError, match="original-cache"):
+        HARTPipeline.from_pretrained(checkpoint_root, progress=False, cache="original")
+
+
+def test_comparison(pipeline):
+    compared = compare_presets(
+        pipeline, ["a cat", "a dog"], ["original-cache", "ultra-fast"], repeats=2, progress=False
+    )
+    assert [row.name for row in compared.rows] == ["no-cache", "original-cache", "ultra-fast"]
+    assert all(math.isinf(value) for value in compared.rows[0].psnr)
+    assert all(0 < value < 60 for row in compared.rows[1:] for value in row.psnr)
+    sheet = compared.sheet()
+    assert sheet.width == 2 * (128 + 8) + 8 and sheet.height > 3 * 128
+    told = json.loads(json.dumps(compared.to_dict(), allow_nan=False))
+    assert told["rows"][0]["psnr"] == [None, None] and told["rows"][0]["speed_up"] == 1.0
+    assert len(told["rows"][1]["seconds"]) == 2 and told["rows"][1]["cache_hit_rate"] > 0
+    assert not pipeline.model.is_cache_enabled
+
+
+def test_psnr_by_hand():
+    zeros = torch.zeros(1, 3, 4, 4)
+    assert psnr(zeros + 0.1, zeros) == pytest.approx([20.0])
+    assert psnr(zeros, zeros) == [math.inf]
+
+
+PROMPT = ("--prompts", "a cat")
+
+
+def test_cache_flags(run, tmp_path):  # noqa: F811
+    flags = ("--skip_stages", "256", "--cache_stages", "100", "--threshold", "0", "--disable_mlp_cache")
+    status, out, _ = run(*PROMPT, *flags, "--interpolation_mode", "nearest", "--adaptive_threshold")
+    assert status == 0 and "stage cache: 100% of its decisions reused" in out
+    cache = json.loads((tmp_path / "out" / "results.json").read_text())["cache"]
+    expected = HARTCacheConfig([256], [100], True, False, 0.0, True, "nearest")
+    assert cache["config"] == expected.to_dict() and cache["hits"] == 3
+
+
+def test_settings_from_a_file_or_by_name(run, tmp_path):  # noqa: F811
+    ALWAYS.to_json(tmp_path / "settings.json")
+    assert run(*PROMPT, "--custom_cache_config", str(tmp_path / "settings.json"))[0] == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["cache"]["config"] == ALWAYS.to_dict()
+    assert run(*PROMPT, "--cache_preset", "ultra-fast")[0] == 0
+    assert run(*PROMPT)[0] == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["cache"] is None
+
+
+def test_calibrate_and_benchmark(run, tmp_path):  # noqa: F811
+    status, out, _ = run(*PROMPT, "--calibrate", "--benchmark")
+    assert status == 0
+    written = {file.name for file in (tmp_path / "out").iterdir()}
+    extra = {"similarity_table.json", "cache_config.json", "benchmark.json"}
+    assert extra < written and all(name in out for name in extra)
+    saved = HARTCacheConfig.from_json(tmp_path / "out" / "cache_config.json")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert saved.attn_threshold == results["calibration"]["attn_threshold"]
+    assert results["benchmark"]["benchmark"]["mean_time"] > 0
+    assert run(*PROMPT, "--custom_cache_config", str(tmp_path / "out" / "cache_config.json"))[0] == 0
+
+
+def test_compare_configs(run, tmp_path):  # noqa: F811
+    status, out, _ = run("--prompts", "a cat", "a dog", "--compare_configs", "ultra-fast")
+    assert status == 0 and "2 presets compared" in out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"comparison.png", "comparison.json"}
+    assert Image.open(tmp_path / "out" / "comparison.png").width == 2 * (256 + 8) + 8
+    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]
+    assert [row["preset"] for row in rows] == ["no-cache", "ultra-fast"]
+
+
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        (("--skip_stages", "255"), "skip_stages names stage 255"),
+        (("--threshold", "2"), "--threshold: it is '2'; allowed is a number from 0 to 1"),
+        (("--cache_preset", "original"), "nearest to it is 'original-cache'"),
+        (("--cache_preset", "no-cache", "--custom_cache_config", "x"), "not allowed with argument"),
+        (("--custom_cache_config", "/nowhere.json"), "/nowhere.json"),
+        (("--compare_configs", "fastest"), "unknown preset 'fastest'"),
+        (("--interpolation_mode", "linear"), "unknown interpolation_mode 'linear'"),
+    ],
+)
+def test_bad_flags(run, tmp_path, flags, sentence):  # noqa: F811
+    status, out, err = run(*PROMPT, *flags)
+    assert status == 2 and out == "" and sentence in err, err
+    assert list(tmp_path.iterdir()) == []
