@@ -22,7 +22,7 @@ from hart import embedded_model_path
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
-from hart.modules.models.transformer.loading import no_progress_bar
+from hart.utils.checkpoint import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
 from hart.utils.images import need_pillow, to_pil
 from hart.utils.paths import transformer_folder

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +21,7 @@ from hart.modules.models.autoencoder import HARTHybridQuantizer
 from hart.modules.models.transformer import HARTForT2I, HARTForT2IConfig
 from hart.modules.models.transformer.training import join_stages, stage_causal_mask
 from hart.modules.networks.stage import Stage
-from training.common import RUNS, Log, MuonAdamW, cosine_schedule, load_checkpoint, save_checkpoint
+from training.common import EMBEDDED, RUNS, Log, MuonAdamW, cosine_schedule, load_checkpoint, save_checkpoint
 from training.data import held_out_scenes
 from training.latents import encode, load_latents, load_shipped_tokenizer
 from training.text import CONTEXT_DIM, CONTEXT_TOKENS, build_text_model, build_tokenizer
@@ -178,6 +179,12 @@ class TransformerTraining:
             "settings": asdict(self.settings),
         }
 
+    def start_from_shipped(self) -> None:
+        """Go on from the weights in the package, with a fresh schedule: a new machine keeps only what is committed."""
+        for module, folder in ((self.model, "llm"), (self.text, "text_encoder")):
+            state = load_file(EMBEDDED / folder / "model.safetensors")
+            module.load_state_dict({key: value.float() for key, value in state.items()})
+
     def resume(self) -> None:
         state = load_checkpoint(self.folder / "last.pt")
         if state is not None:
@@ -236,11 +243,15 @@ def hidden_matrices(modules: torch.nn.ModuleDict) -> set[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="transformer", help="folder under training/runs")
+    parser.add_argument("--from_shipped", action="store_true", help="start from the weights in the package")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     arguments = vars(parser.parse_args())
-    run = arguments.pop("run")
-    TransformerTraining(Settings(**arguments), run).run()
+    run, shipped = arguments.pop("run"), arguments.pop("from_shipped")
+    training = TransformerTraining(Settings(**arguments), run)
+    if shipped:
+        training.start_from_shipped()
+    training.run()
 
 
 if __name__ == "__main__":

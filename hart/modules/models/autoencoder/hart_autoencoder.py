@@ -1,14 +1,19 @@
 """The image tokenizer: pictures to residual token maps and back (HART paper, section 3.1)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hart.modules.models.autoencoder.configuration import HARTAutoEncoderConfig, HARTAutoEncoderWithDiscConfig
 from hart.modules.models.autoencoder.quantize import HARTHybridQuantizer
 from hart.modules.networks.vae_blocks import Decoder, Encoder
+from hart.utils.checkpoint import check_state, find_weights, no_progress_bar, read_state
+
+CODE_HITS = "vae.quantize.ema_vocab_hit_SV"
 
 
 class HARTAutoEncoder(PreTrainedModel):
@@ -115,11 +120,25 @@ class HARTAutoEncoderWithDisc(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         self.vae._init_weights(module)
 
-    def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a tokenizer's folder.
+
+        Raises:
+            FileNotFoundError, ValueError: one sentence naming the file, and the key where there is one.
+        """
+        if pretrained_model_name_or_path is None:
+            return super().from_pretrained(None, *args, **kwargs)
+        folder = Path(pretrained_model_name_or_path)
+        config = kwargs.pop("config", None) or cls.config_class.from_pretrained(folder)
+        file = find_weights(folder, ema=False)
+        state = {key: value for key, value in read_state(file).items() if not key.startswith("disc.")}
         # Statistics that nothing reads; a checkpoint may have counted them for another number of stages (spec 8.1).
-        super()._adjust_missing_and_unexpected_keys(loading_info)
-        mismatched = {entry for entry in loading_info.mismatched_keys if entry[0] != "vae.quantize.ema_vocab_hit_SV"}
-        loading_info.mismatched_keys = mismatched
+        hits, counted = torch.zeros(len(config.v_patch_nums), config.vocab_size), state.get(CODE_HITS)
+        state[CODE_HITS] = counted if counted is not None and counted.shape == hits.shape else hits
+        check_state(cls, config, state, file)
+        with no_progress_bar():
+            return super().from_pretrained(None, *args, config=config, state_dict=state, **kwargs)
 
     def forward(self, img: Tensor, skip_continuous_prob: float = 0.0) -> tuple[Tensor, list[float], Tensor]:
         return self.vae(img, skip_continuous_prob)

@@ -1,24 +1,17 @@
-"""Checkpoints in the published layout: which file, which keys, which errors."""
+"""Transformer and tokenizer from a checkpoint in the published layout."""
 
-import json
 import os
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc, HARTAutoEncoderWithDiscConfig
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
+from hart.utils.checkpoint import check_state, find_weights, no_progress_bar, read_state
 from hart.utils.paths import check_model_type, tokenizer_folder, transformer_folder
 
-EMA_FILES = ("ema_model.safetensors", "ema_model.bin")
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # Buffers that published checkpoints carry (the mask is 380 MB at 1024 pixels) and nothing here needs.
 FUNCTIONS_OF_THE_CONFIG = ("lvl_1L", "attn_bias_for_masking")
 
@@ -63,84 +56,8 @@ def load_tokenizer(config: HARTForT2IConfig, dtype: torch.dtype = torch.float32)
         )
     folder = tokenizer_folder(config.name_or_path or ".", config.vae_path)
     check_model_type(folder, HARTAutoEncoderWithDiscConfig.model_type)
-    tokenizer_config = HARTAutoEncoderWithDiscConfig.from_pretrained(folder)
-    file = find_weights(folder, ema=False)
-    state = {key: value for key, value in read_state(file).items() if not key.startswith("disc.")}
-    # Statistics that nothing reads; a checkpoint may have counted them for another number of stages.
-    hits = torch.zeros(len(tokenizer_config.v_patch_nums), tokenizer_config.vocab_size)
-    state["vae.quantize.ema_vocab_hit_SV"] = hits
-    check_state(HARTAutoEncoderWithDisc, tokenizer_config, state, file)
-    with no_progress_bar():
-        shell = HARTAutoEncoderWithDisc.from_pretrained(None, config=tokenizer_config, state_dict=state, dtype=dtype)
+    shell = HARTAutoEncoderWithDisc.from_pretrained(folder, dtype=dtype)
     return shell.vae.eval()
-
-
-@contextmanager
-def no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar for weights that are in memory already."""
-    enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers_logging.enable_progress_bar()
-
-
-def find_weights(folder: Path, ema: bool) -> Path:
-    """The file to read: EMA weights if wanted and there, else raw weights, whole or sharded.
-
-    Raises:
-        FileNotFoundError: the folder has none of them.
-    """
-    names = [*(EMA_FILES if ema else ())]
-    for name in WEIGHT_FILES:
-        names += [name, f"{name}.index.json"]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"{str(folder)!r} has no weights; one of {', '.join(names)} is needed.")
-
-
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Read a state dict without unpickling anything but tensors; memory-mapped, so that there is no second copy.
-
-    Raises:
-        ValueError: the file is truncated, is not a plain state dict, or an index names a missing shard.
-    """
-    if file.name.endswith(".index.json"):
-        return _read_shards(file)
-    if file.suffix == ".safetensors":
-        try:
-            with safe_open(file, framework="pt") as opened:
-                return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{str(file)!r} is truncated or is no safetensors file ({error}).") from error
-    try:  # files of torch before 1.6 are no zip archives and cannot be memory-mapped
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except Exception as error:  # broken bytes make an unpickler raise almost anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise ValueError(
-            f"{str(file)!r} is truncated or holds more than tensors, and was not executed; "
-            f"a plain state dict is allowed ({reason})."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{str(file)!r} holds a {type(state).__name__}; allowed is a plain dict of tensors.")
-    return state
-
-
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{str(index)!r} is no index of shards: it needs a JSON object with `weight_map`.") from error
-    state: dict[str, Tensor] = {}
-    for name in names:
-        shard = index.parent / Path(name).name
-        if not shard.is_file():
-            raise ValueError(f"{str(index)!r} names the shard {name!r}, which does not exist.")
-        state |= read_state(shard)
-    return state
 
 
 def adopt_tokenizer_sizes(config: HARTForT2IConfig, state: dict[str, Tensor]) -> None:
@@ -148,31 +65,3 @@ def adopt_tokenizer_sizes(config: HARTForT2IConfig, state: dict[str, Tensor]) ->
     if "word_embed.weight" in state and "head.weight" in state:
         config.latent_channels = state["word_embed.weight"].shape[-1]
         config.codebook_size = state["head.weight"].shape[0]
-
-
-def check_state(
-    cls: type,
-    config: Any,
-    state: dict[str, Tensor],
-    file: Path,
-    ignored: tuple[str, ...] = (),
-) -> None:
-    """Compare names and shapes with the model's own, built on the meta device.
-
-    Raises:
-        ValueError: the first key that is missing, unknown or of another shape.
-    """
-    with torch.device("meta"):
-        expected = cls(config).state_dict()
-    for key, tensor in expected.items():
-        if key not in state:
-            if not key.endswith("zero_k_bias"):
-                raise ValueError(f"{str(file)!r} lacks the key {key!r} {list(tensor.shape)} that its config asks for.")
-        elif state[key].shape != tensor.shape:
-            raise ValueError(
-                f"{str(file)!r} has {key!r} of shape {list(state[key].shape)}; "
-                f"its config asks for {list(tensor.shape)}."
-            )
-    unknown = [key for key in state if key not in expected and key not in ignored]
-    if unknown:
-        raise ValueError(f"{str(file)!r} has the key {unknown[0]!r} that its config has no place for.")

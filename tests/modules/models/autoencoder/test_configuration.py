@@ -52,5 +52,5 @@ def test_statistics_of_another_number_of_stages_are_left_out(tmp_path, capfd):
 
 def test_weights_of_another_shape_are_still_refused(tmp_path):
     save_with(tmp_path, "vae.quantize.embedding.weight", torch.ones(15, 4))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"quantize.embedding.weight. of shape \[15, 4\]"):
         HARTAutoEncoderWithDisc.from_pretrained(tmp_path)
