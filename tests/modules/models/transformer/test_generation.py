@@ -17,7 +17,7 @@ from tests.parity import model_of, recording
 
 # Draws are equal to the bit wherever a picture stands in a batch. What is computed from them is not always: matrix
 # products of another number of rows may add up in another order, which costs the last digits.
-ROUNDING = 1e-5
+ROUNDING = 1e-4  # other batch sizes round differently, and the first diffusion step amplifies it (spec 17: 1e-4)
 
 
 def paint(model: HARTForT2I, batch: int = 1, **settings) -> Tensor:
