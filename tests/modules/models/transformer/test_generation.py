@@ -17,7 +17,7 @@ from tests.parity import model_of, recording
 
 # Draws are equal to the bit wherever a picture stands in a batch. What is computed from them is not always: matrix
 # products of another number of rows may add up in another order, which costs the last digits.
-ROUNDING = 1e-4  # other batch sizes round differently, and the first diffusion step amplifies it (spec 17: 1e-4)
+ROUNDING = 1e-5
 
 
 def paint(model: HARTForT2I, batch: int = 1, **settings) -> Tensor:
@@ -214,11 +214,13 @@ def test_a_generator_goes_on_from_call_to_call():
     assert torch.equal(paint(MODEL, 2, g_seed=torch.Generator().manual_seed(1)), first)
 
 
-def test_generators_per_picture():
-    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    both = paint(MODEL, 2, g_seed=generators)
-    alone = MODEL.autoregressive_infer_cfg(1, **row(text(2), 1), g_seed=[torch.Generator().manual_seed(2)], cfg=2.0)
-    close(both[1:], alone)
+@pytest.mark.parametrize("final_stage, limit", [(1, ROUNDING), (0, 1e-4)])
+def test_generators_per_picture(final_stage, limit):
+    """The diffusion head amplifies the last digits of its condition, so with it the latent's limit of spec 17 holds."""
+    how = {"final_stage": final_stage, "cfg": 2.0, "decode": False}
+    both = paint(MODEL, 2, g_seed=[torch.Generator().manual_seed(seed) for seed in (1, 2)], **how)
+    alone = MODEL.autoregressive_infer_cfg(1, **row(text(2), 1), g_seed=[torch.Generator().manual_seed(2)], **how)
+    torch.testing.assert_close(both[1:], alone, rtol=0, atol=limit)
 
 
 @pytest.mark.parametrize("more_smooth", [False, True])
