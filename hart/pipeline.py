@@ -50,8 +50,8 @@ class PipelineOutput:
         images: N pictures: a list of Pillow pictures ("pil"), a float32 tensor [N, 3, H, W] ("pt") or array
             [N, H, W, 3] ("np") in 0 to 1, or the latent maps [N, c, P, P] ("latent").
         prompts: prompt of every picture.
-        seeds: seed of every picture; it paints the same picture again (in bfloat16 and float16: in a batch of the
-            same size, since other sizes round differently; in float32 in any batch).
+        seeds: seed of every picture; it paints the same picture again (to the bit on CPU; a GPU rounds differently in
+            batches of other sizes).
         timings: seconds for all pictures together: `text`, `stages` (a list of K; the last includes the diffusion
             head), `decoder`, and `total`. A callback's own time counts in none but `total`.
         latents: the latent maps, for the output type "latent" only.

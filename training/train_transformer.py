@@ -39,6 +39,7 @@ class Settings:
     adam_rate: float = 2e-3
     drop_prompt: float = 0.1
     disturb: float = 0.4
+    soft: float = 0.0
     depth: int = 6
     embed_dim: int = 256
     num_heads: int = 4
@@ -48,10 +49,12 @@ class Settings:
 
 
 class Codes(NamedTuple):
-    """Teacher-forcing material of a batch: inputs of stages 1.., target codes per stage, the last remainder."""
+    """Teacher-forcing material of a batch: inputs of stages 1.., target codes and the latents they are nearest to per
+    stage, the last remainder."""
 
     x_in: Tensor
     targets: list[Tensor]
+    wanted: list[Tensor]
     rest: Tensor
 
 
@@ -65,18 +68,37 @@ def disturbed_codes(quantizer: HARTHybridQuantizer, f: Tensor, num_stages: int, 
         num_stages: how many stages to go.
         disturb: largest noise on what an input code is looked up for, in standard deviations of the stage.
     """
-    sides, rest, f_hat, inputs, targets = quantizer.v_patch_nums, f, torch.zeros_like(f), [], []
+    sides, rest, f_hat, inputs, targets, wanted = quantizer.v_patch_nums, f, torch.zeros_like(f), [], [], []
     amount = disturb * torch.rand(len(f), 1, 1, 1) * (torch.rand(len(f), 1, 1, 1) < 0.7)
     for stage, side in enumerate(sides[:num_stages]):
         z = F.adaptive_avg_pool2d(rest, side)
         targets.append(quantizer.lookup(z).flatten(1))
+        wanted.append(z.flatten(2).transpose(1, 2))
         if stage == num_stages - 1:
             break
         noisy = quantizer.lookup(z + torch.randn_like(z) * amount * z.std())
         part = quantizer.contribution(stage, len(sides), quantizer.embed_map(noisy), f.shape[-1])
         f_hat, rest = f_hat + part, rest - part
         inputs.append(F.adaptive_avg_pool2d(f_hat, sides[stage + 1]).flatten(2).transpose(1, 2))
-    return Codes(torch.cat(inputs, dim=1), targets, rest.flatten(2).transpose(1, 2))
+    return Codes(torch.cat(inputs, dim=1), targets, wanted, rest.flatten(2).transpose(1, 2))
+
+
+@torch.no_grad()
+def soft_targets(codebook: Tensor, wanted: Tensor, idx: Tensor, soft: float) -> Tensor:
+    """Probabilities [N, V] of codes by their squared distance to the wanted latents [N, c], one-hot for `soft` 0.
+
+    A one-hot target says nothing about how alike codes are, and colour and object share codes at the coarse stages:
+    near codes are near-right. Half of the weight stays on the nearest code.
+
+    Args:
+        soft: temperature, as a share of the mean squared distance to the nearest code.
+    """
+    hard = F.one_hot(idx, len(codebook)).float()
+    if soft == 0:
+        return hard
+    distance = torch.cdist(wanted, codebook).square()
+    nearest = distance.gather(1, idx[:, None])
+    return 0.5 * hard + 0.5 * torch.softmax((nearest - distance) / (soft * nearest.mean()), dim=1)
 
 
 class TransformerTraining:
@@ -123,10 +145,12 @@ class TransformerTraining:
         logits = self.model.get_logits(x.float(), self.model.head_nm.condition(text.float()))
         targets = codes.targets if kept is None else [*codes.targets[:-1], codes.targets[-1].gather(1, kept)]
         sizes = [target.shape[1] for target in targets]
+        wanted = codes.wanted if kept is None else [*codes.wanted[:-1], take_tokens(codes.wanted[-1], kept)]
+        codebook, soft = self.model.vae.quantize.embedding.weight, self.softness() if train else 0.0
         losses = torch.stack(
             [
-                F.cross_entropy(part.flatten(0, 1), target.flatten())
-                for part, target in zip(logits.split(sizes, dim=1), targets, strict=True)
+                F.cross_entropy(part.flatten(0, 1), soft_targets(codebook, z.flatten(0, 1), target.flatten(), soft))
+                for part, target, z in zip(logits.split(sizes, dim=1), targets, wanted, strict=True)
             ]
         )
         if kept is None:
@@ -135,9 +159,13 @@ class TransformerTraining:
 
     def diffusion_loss(self, x: Tensor, idx: Tensor, rest: Tensor, kept: Tensor) -> Tensor:
         code = F.embedding(idx, self.model.vae.quantize.embedding.weight)
-        target = rest.gather(1, kept[..., None].expand(-1, -1, rest.shape[-1])) - code
+        target = take_tokens(rest, kept) - code
         z = self.model.diffusion_condition(x, code)
         return self.model.diffloss.loss(target.flatten(0, 1).repeat(2, 1), z.flatten(0, 1).repeat(2, 1))
+
+    def softness(self) -> float:
+        """Soft targets at first, none over the last third of the steps."""
+        return self.settings.soft * max(0.0, 1 - 1.5 * self.step / self.settings.steps)
 
     def kept_positions(self, batch: int, num_stages: int) -> Tensor:
         scores = torch.rand(batch, self.model.config.patch_nums[num_stages - 1] ** 2)
@@ -207,6 +235,11 @@ class TransformerTraining:
             if self.step % 200 == 0 or self.step == self.settings.steps:
                 self.log(step=self.step, **self.evaluate())
                 save_checkpoint(self.folder / "last.pt", self.state())
+
+
+def take_tokens(x: Tensor, kept: Tensor) -> Tensor:
+    """Tokens [B, n, c] of [B, L, c] at the positions [B, n]."""
+    return x.gather(1, kept[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def model_config(settings: Settings, vae_config) -> HARTForT2IConfig:

@@ -99,7 +99,7 @@ def test_benchmark(enhanced, tmp_path):
     assert parts["diffusion_head"]["median"] < side["stages"]["256"]["median"]
     assert parts["transformer"]["median"] < report["no_cache"]["parts"]["transformer"]["median"]
     assert report["speed_up"] > 0 and report["ceiling"] > 1
-    assert report["statistics"]["hits"] == 2 * 12  # two batches, warm-up not counted
+    assert report["statistics"]["hits"] == 2 * 2 * 12  # two batches of two pictures, warm-up not counted
     assert 0.5 < report["flops"]["saved_ratio"] < 1
     assert report["memory"]["peak_bytes"] > 0 and report["memory"]["cache_peak_bytes"] > 0
     assert report["measured"]["num_batches"] == 2

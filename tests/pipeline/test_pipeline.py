@@ -46,7 +46,7 @@ def test_a_seed_is_a_picture_at_every_place_of_every_batch(pipeline, painted, ba
     prompts, seeds = [painted.prompts[i] for i in order], [painted.seeds[i] for i in order]
     again = pipeline(prompts, seed=seeds, output_type="pt", batch_size=batch_size)
     assert again.seeds == seeds
-    assert close(again.images, painted.images[list(order)])
+    assert torch.equal(again.images, painted.images[list(order)])
 
 
 def test_the_same_call_gives_the_same_bits(pipeline, painted):

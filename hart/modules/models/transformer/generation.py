@@ -1,14 +1,12 @@
 """Painting, stage by stage: from text features to the accumulated latent map (spec section 6).
 
-All state of one call lives in a `Generation`; nothing is kept on modules, so an exception leaves nothing behind and
+All state of a run lives in a `Generation`; nothing is kept on modules, so an exception leaves nothing behind and
 two threads may paint with one model. Shapes: B pictures, R = 2B rows (conditional first), T text tokens, C width,
 c code channels, V codes, P side of the last stage.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.cache.no_cache import StageStart
-from hart.modules.models.transformer.seeds import PictureRandom, Seed
+from hart.modules.models.transformer.inputs import GenerationInputs, check_inputs
+from hart.modules.models.transformer.seeds import PictureRandom
 from hart.modules.networks.kv_cache import KVCache
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import (
@@ -31,28 +30,7 @@ from hart.modules.networks.sampling import (
 from hart.modules.networks.stage import Stage
 
 if TYPE_CHECKING:
-    from hart.modules.models.transformer.configuration import HARTForT2IConfig
     from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
-
-
-@dataclass(frozen=True)
-class GenerationInputs:
-    """Arguments of `HARTForT2I.autoregressive_infer_cfg`, in its order."""
-
-    B: int
-    label_B: Tensor | None
-    g_seed: Seed
-    cfg: float
-    top_k: int
-    top_p: float
-    more_smooth: bool
-    context_position_ids: Tensor | None
-    context_mask: Tensor | None
-    final_stage: int
-    num_maskgit_iters: int
-    orders: Tensor | None = None
-    diffusion_noise: Sequence[Tensor] | None = None
-    callback_on_stage_end: Callable[[int, Any], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,30 +73,46 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
         ValueError: an argument that does not fit, or logits that are not finite.
     """
     check_inputs(model, inputs)
-    run = Generation(model, inputs)
-    last = run.num_stages - 1
-    tokens_RnC = run.text_tokens()
-    for index in range(last):
-        codes_Bcpp = run.predict_codes(index, tokens_RnC)
-        next_map = run.add_to_map(index, codes_Bcpp)
-        tokens_RnC = run.image_tokens(index + 1, next_map)
-        run.report(index)
-    run.paint_last_stage(tokens_RnC)
-    run.report(last)
-    run.cache.finish()
-    return run.f_hat
+    runs = _runs(model, inputs)
+    for index, side in enumerate(model.config.patch_nums):
+        for run in runs:
+            run.run_stage(index)
+        if inputs.callback_on_stage_end is not None:
+            f_hat = torch.cat([run.f_hat for run in runs])
+            info = StageInfo(index, len(model.config.patch_nums), side, f_hat, model.latent_to_img)
+            inputs.callback_on_stage_end(index, info)
+    for run in runs:
+        run.cache.finish()
+    return torch.cat([run.f_hat for run in runs])
+
+
+def _runs(model: "HARTForT2I", inputs: GenerationInputs) -> "list[Generation]":
+    """Runs that go stage by stage, side by side; draws or noise of the batch as a whole keep it whole."""
+    random = PictureRandom(inputs.g_seed, inputs.B, model.device)
+    shared = isinstance(inputs.g_seed, torch.Generator) or inputs.diffusion_noise is not None
+    if shared or not paints_one_by_one(model.device):
+        return [Generation(model, inputs, random)]
+    return [Generation(model, inputs.picture(index), random.picture(index)) for index in range(inputs.B)]
+
+
+def paints_one_by_one(device: torch.device) -> bool:
+    """Whether every picture of a batch is computed by itself.
+
+    CPU products round differently at another batch size, and a rounding may change a code: a seed would mean another
+    picture in another batch.
+    """
+    return device.type == "cpu"
 
 
 class Generation:
-    """One call: text, KV cache, random draws and the latent map so far."""
+    """One run: text, KV cache, random draws, the tokens of the stage to come and the latent map so far."""
 
-    def __init__(self, model: "HARTForT2I", inputs: GenerationInputs):
+    def __init__(self, model: "HARTForT2I", inputs: GenerationInputs, random: PictureRandom):
         self.model, self.inputs = model, inputs
         self.config, self.quantizer = model.config, model.vae.quantize
         self.sides = self.config.patch_nums
         self.num_stages = len(self.sides)
-        self.num_pictures = inputs.B
-        self.random = PictureRandom(inputs.g_seed, inputs.B, model.device)
+        self.random = random
         self.levels_KC = model.level_table()
         self._embed_text()
         like = self.text_RTC
@@ -131,6 +125,15 @@ class Generation:
         self.cache = model.new_cache()
         self.codebook_Vc = self.quantizer.embedding.weight.float()
         self.noise_used = 0
+        self.tokens_RnC = self.text_tokens()
+
+    def run_stage(self, index: int) -> None:
+        """Run a stage, add what it gives to the latent map, and make the next stage's tokens."""
+        if index == self.num_stages - 1:
+            self.paint_last_stage(self.tokens_RnC)
+            return
+        next_map_Bcpp = self.add_to_map(index, self.predict_codes(index, self.tokens_RnC))
+        self.tokens_RnC = self.image_tokens(index + 1, next_map_Bcpp)
 
     # -- inputs of a stage -------------------------------------------------------------------------------------------
 
@@ -308,106 +311,6 @@ class Generation:
             parts.append(orders_BN[:, end - count : end].sort(dim=1).values.repeat(2, 1))
             end -= count
         return parts
-
-    def report(self, index: int) -> None:
-        """Tell the caller that a stage is done."""
-        callback = self.inputs.callback_on_stage_end
-        if callback is not None:
-            info = StageInfo(index, self.num_stages, self.sides[index], self.f_hat, self.model.latent_to_img)
-            callback(index, info)
-
-
-def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
-    """Raise a ValueError that names the argument, what it is and what is allowed."""
-    config = model.config
-    if not _is_whole(inputs.B) or inputs.B < 1:
-        raise ValueError(f"B is {inputs.B!r}; allowed is a whole number of pictures from 1.")
-    if not _is_number(inputs.cfg) or not 0 <= inputs.cfg < math.inf:
-        raise ValueError(f"cfg is {inputs.cfg!r}; allowed is a finite guidance scale from 0.")
-    if not _is_whole(inputs.top_k) or inputs.top_k < 0:
-        raise ValueError(f"top_k is {inputs.top_k!r}; allowed is a whole number from 0 (0 is the published rule).")
-    if not _is_number(inputs.top_p) or not 0 <= inputs.top_p <= 1:
-        raise ValueError(f"top_p is {inputs.top_p!r}; allowed is 0 to 1 (0 switches it off).")
-    last = config.patch_nums[-1] ** 2
-    if not _is_whole(inputs.num_maskgit_iters) or not 1 <= inputs.num_maskgit_iters <= last:
-        raise ValueError(f"num_maskgit_iters is {inputs.num_maskgit_iters!r}; allowed are 1 to {last}.")
-    _check_text(config, inputs)
-    _check_orders(inputs, last)
-    _check_noise(model, inputs)
-    if inputs.callback_on_stage_end is not None and not callable(inputs.callback_on_stage_end):
-        given = type(inputs.callback_on_stage_end).__name__
-        raise ValueError(f"callback_on_stage_end is a {given}; allowed is a function of (index, info) or None.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
-    text_shape = (inputs.B, config.context_token, config.context_dim)
-    _check_tensor("label_B", inputs.label_B, text_shape, floating=True)
-    _check_tensor("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
-    _check_tensor("context_mask", inputs.context_mask, text_shape[:2], floating=False)
-    if inputs.label_B is None:
-        return
-    if not torch.isfinite(inputs.label_B).all():
-        raise ValueError("label_B holds entries that are not finite; allowed are the text model's finite features.")
-    if inputs.context_position_ids is None:
-        raise ValueError(f"context_position_ids is None; allowed is an integer tensor {list(text_shape[:2])}.")
-    if inputs.context_mask is None and config.averages_text:
-        raise ValueError(
-            f"context_mask is None; allowed is a mask {list(text_shape[:2])}, since this flavour averages over text."
-        )
-
-
-def _check_orders(inputs: GenerationInputs, num_tokens: int) -> None:
-    _check_tensor("orders", inputs.orders, (inputs.B, num_tokens), floating=False)
-    if inputs.orders is None:
-        return
-    counted = torch.arange(num_tokens, device=inputs.orders.device)
-    if not (inputs.orders.sort(dim=1).values == counted).all():
-        raise ValueError(f"orders has a row with repeats; allowed is a permutation of 0 to {num_tokens - 1} per row.")
-
-
-def _check_noise(model: "HARTForT2I", inputs: GenerationInputs) -> None:
-    noise = inputs.diffusion_noise
-    if noise is None:
-        return
-    if not isinstance(noise, list | tuple) or not all(isinstance(part, Tensor) for part in noise):
-        raise ValueError(f"diffusion_noise is a {type(noise).__name__}; allowed is a list of tensors or None.")
-    if inputs.final_stage != 0:
-        return
-    # A round takes the initial latent and one tensor per step, of which the very last has no effect.
-    steps, counts = (
-        model.diffloss.num_sampling_steps,
-        tokens_to_decode(model.config.patch_nums[-1], inputs.num_maskgit_iters),
-    )
-    needed = len(counts) * (steps + 1) - 1
-    if len(noise) < needed:
-        raise ValueError(
-            f"diffusion_noise has {len(noise)} tensors; allowed are {needed} or more, "
-            f"for {len(counts)} rounds of {steps} denoising steps."
-        )
-    channels = model.config.latent_channels
-    for index, part in enumerate(noise[:needed]):
-        rows = inputs.B * counts[index // (steps + 1)]
-        if part.ndim != 2 or part.shape[0] < rows or part.shape[1] != channels:
-            raise ValueError(
-                f"diffusion_noise[{index}] has shape {list(part.shape)}; allowed is [{rows} or more, {channels}]."
-            )
-
-
-def _check_tensor(name: str, value: Tensor | None, shape: tuple[int, ...], floating: bool) -> None:
-    if value is None:
-        return
-    kind = "floating-point" if floating else "integer or bool"
-    if not isinstance(value, Tensor) or value.is_floating_point() != floating or tuple(value.shape) != shape:
-        given = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else repr(type(value).__name__)
-        raise ValueError(f"{name} is {given}; allowed is a {kind} tensor of shape {list(shape)}.")
 
 
 def _or_zeros(position_BT: Tensor | None, like_BTD: Tensor) -> Tensor:

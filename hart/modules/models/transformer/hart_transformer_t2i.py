@@ -17,11 +17,12 @@ from transformers import PreTrainedModel
 from hart.modules.cache.no_cache import NoCache
 from hart.modules.diffusion import ResidualDiffusionHead, init_diffusion_weights
 from hart.modules.models.autoencoder import HARTAutoEncoder
-from hart.modules.models.transformer import training
+from hart.modules.models.transformer import generation, training
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
-from hart.modules.models.transformer.generation import GenerationInputs, Seed, generate
 from hart.modules.models.transformer.initialisation import init_module
+from hart.modules.models.transformer.inputs import GenerationInputs
 from hart.modules.models.transformer.loading import load_tokenizer, load_transformer
+from hart.modules.models.transformer.seeds import Seed
 from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.block import Block, OutputModulation
 from hart.modules.networks.embeddings import TimestepEmbedder
@@ -276,12 +277,13 @@ class HARTForT2I(PreTrainedModel):
             B, label_B, g_seed, cfg, top_k, top_p, more_smooth, context_position_ids, context_mask, final_stage,
             num_maskgit_iters, orders, diffusion_noise, callback_on_stage_end,
         )  # fmt: skip
-        f_hat = generate(self, inputs)
+        f_hat = generation.generate(self, inputs)
         return self.latent_to_img(f_hat) if decode else f_hat
 
     def latent_to_img(self, f_hat: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in [0, 1] of latent maps [B, c, P, P]."""
-        img = self.vae.fhat_to_img(f_hat)
+        at_once = 1 if generation.paints_one_by_one(f_hat.device) else len(f_hat)
+        img = torch.cat([self.vae.fhat_to_img(part) for part in f_hat.split(at_once)])
         return img.float().add(1).mul(0.5)
 
     def forward(

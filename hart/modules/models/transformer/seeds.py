@@ -1,6 +1,7 @@
 """Random draws of one generation: generators per picture, so that a seed means one picture wherever it stands."""
 
 from collections.abc import Sequence
+from copy import copy
 from numbers import Integral
 from typing import TypeGuard
 
@@ -43,6 +44,18 @@ class PictureRandom:
         else:
             self.sampling, seeds = _per_picture(seed, num_pictures, device)
         self.noise = [_generator((value + OTHER_STREAM) % SEED_RANGE, device) for value in seeds]
+
+    def picture(self, index: int) -> "PictureRandom":
+        """The same generators, for one picture alone.
+
+        Raises:
+            TypeError: the batch shares one generator for its codes.
+        """
+        if isinstance(self.sampling, torch.Generator):
+            raise TypeError("one generator draws for the whole batch; no picture has its own.")
+        one = copy(self)
+        one.sampling, one.noise = [self.sampling[index]], [self.noise[index]]
+        return one
 
     def orders(self, num_tokens: int) -> Tensor:
         """A permutation per picture [B, num_tokens]."""

@@ -1,0 +1,140 @@
+"""Arguments of one painting, and what is wrong with them.
+
+Shapes: B pictures, T text tokens, Dc their width, N last-stage tokens.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hart.modules.models.transformer.seeds import Seed
+from hart.modules.networks.sampling import tokens_to_decode
+
+if TYPE_CHECKING:
+    from hart.modules.models.transformer.configuration import HARTForT2IConfig
+    from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+
+
+@dataclass(frozen=True)
+class GenerationInputs:
+    """Arguments of `HARTForT2I.autoregressive_infer_cfg`, in its order."""
+
+    B: int
+    label_B: Tensor | None
+    g_seed: Seed
+    cfg: float
+    top_k: int
+    top_p: float
+    more_smooth: bool
+    context_position_ids: Tensor | None
+    context_mask: Tensor | None
+    final_stage: int
+    num_maskgit_iters: int
+    orders: Tensor | None = None
+    diffusion_noise: Sequence[Tensor] | None = None
+    callback_on_stage_end: Callable[[int, Any], None] | None = None
+
+    def picture(self, index: int) -> "GenerationInputs":
+        """The same for one picture of the batch; its seed stays with the batch."""
+        part = slice(index, index + 1)
+        per_picture = ("label_B", "context_position_ids", "context_mask", "orders")
+        given = {name: getattr(self, name) for name in per_picture}
+        return replace(self, B=1, **{name: None if value is None else value[part] for name, value in given.items()})
+
+
+def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
+    """Raise a ValueError that names the argument, what it is and what is allowed."""
+    config = model.config
+    if not _is_whole(inputs.B) or inputs.B < 1:
+        raise ValueError(f"B is {inputs.B!r}; allowed is a whole number of pictures from 1.")
+    if not _is_number(inputs.cfg) or not 0 <= inputs.cfg < math.inf:
+        raise ValueError(f"cfg is {inputs.cfg!r}; allowed is a finite guidance scale from 0.")
+    if not _is_whole(inputs.top_k) or inputs.top_k < 0:
+        raise ValueError(f"top_k is {inputs.top_k!r}; allowed is a whole number from 0 (0 is the published rule).")
+    if not _is_number(inputs.top_p) or not 0 <= inputs.top_p <= 1:
+        raise ValueError(f"top_p is {inputs.top_p!r}; allowed is 0 to 1 (0 switches it off).")
+    last = config.patch_nums[-1] ** 2
+    if not _is_whole(inputs.num_maskgit_iters) or not 1 <= inputs.num_maskgit_iters <= last:
+        raise ValueError(f"num_maskgit_iters is {inputs.num_maskgit_iters!r}; allowed are 1 to {last}.")
+    _check_text(config, inputs)
+    _check_orders(inputs, last)
+    _check_noise(model, inputs)
+    if inputs.callback_on_stage_end is not None and not callable(inputs.callback_on_stage_end):
+        given = type(inputs.callback_on_stage_end).__name__
+        raise ValueError(f"callback_on_stage_end is a {given}; allowed is a function of (index, info) or None.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
+    text_shape = (inputs.B, config.context_token, config.context_dim)
+    _check_tensor("label_B", inputs.label_B, text_shape, floating=True)
+    _check_tensor("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
+    _check_tensor("context_mask", inputs.context_mask, text_shape[:2], floating=False)
+    if inputs.label_B is None:
+        return
+    if not torch.isfinite(inputs.label_B).all():
+        raise ValueError("label_B holds entries that are not finite; allowed are the text model's finite features.")
+    if inputs.context_position_ids is None:
+        raise ValueError(f"context_position_ids is None; allowed is an integer tensor {list(text_shape[:2])}.")
+    if inputs.context_mask is None and config.averages_text:
+        raise ValueError(
+            f"context_mask is None; allowed is a mask {list(text_shape[:2])}, since this flavour averages over text."
+        )
+
+
+def _check_orders(inputs: GenerationInputs, num_tokens: int) -> None:
+    _check_tensor("orders", inputs.orders, (inputs.B, num_tokens), floating=False)
+    if inputs.orders is None:
+        return
+    counted = torch.arange(num_tokens, device=inputs.orders.device)
+    if not (inputs.orders.sort(dim=1).values == counted).all():
+        raise ValueError(f"orders has a row with repeats; allowed is a permutation of 0 to {num_tokens - 1} per row.")
+
+
+def _check_noise(model: "HARTForT2I", inputs: GenerationInputs) -> None:
+    noise = inputs.diffusion_noise
+    if noise is None:
+        return
+    if not isinstance(noise, list | tuple) or not all(isinstance(part, Tensor) for part in noise):
+        raise ValueError(f"diffusion_noise is a {type(noise).__name__}; allowed is a list of tensors or None.")
+    if inputs.final_stage != 0:
+        return
+    # A round takes the initial latent and one tensor per step, of which the very last has no effect.
+    steps, counts = (
+        model.diffloss.num_sampling_steps,
+        tokens_to_decode(model.config.patch_nums[-1], inputs.num_maskgit_iters),
+    )
+    needed = len(counts) * (steps + 1) - 1
+    if len(noise) < needed:
+        raise ValueError(
+            f"diffusion_noise has {len(noise)} tensors; allowed are {needed} or more, "
+            f"for {len(counts)} rounds of {steps} denoising steps."
+        )
+    channels = model.config.latent_channels
+    for index, part in enumerate(noise[:needed]):
+        rows = inputs.B * counts[index // (steps + 1)]
+        if part.ndim != 2 or part.shape[0] < rows or part.shape[1] != channels:
+            raise ValueError(
+                f"diffusion_noise[{index}] has shape {list(part.shape)}; allowed is [{rows} or more, {channels}]."
+            )
+
+
+def _check_tensor(name: str, value: Tensor | None, shape: tuple[int, ...], floating: bool) -> None:
+    if value is None:
+        return
+    kind = "floating-point" if floating else "integer or bool"
+    if not isinstance(value, Tensor) or value.is_floating_point() != floating or tuple(value.shape) != shape:
+        given = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else repr(type(value).__name__)
+        raise ValueError(f"{name} is {given}; allowed is a {kind} tensor of shape {list(shape)}.")
