@@ -41,10 +41,18 @@ class GenerationInputs:
 
     def picture(self, index: int) -> "GenerationInputs":
         """The same for one picture of the batch; its seed stays with the batch."""
-        part = slice(index, index + 1)
-        per_picture = ("label_B", "context_position_ids", "context_mask", "orders")
-        given = {name: getattr(self, name) for name in per_picture}
-        return replace(self, B=1, **{name: None if value is None else value[part] for name, value in given.items()})
+        return replace(
+            self,
+            B=1,
+            label_B=_row(self.label_B, index),
+            context_position_ids=_row(self.context_position_ids, index),
+            context_mask=_row(self.context_mask, index),
+            orders=_row(self.orders, index),
+        )
+
+
+def _row(value: Tensor | None, index: int) -> Tensor | None:
+    return None if value is None else value[index : index + 1]
 
 
 def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:

@@ -51,7 +51,7 @@ class PictureRandom:
         Raises:
             TypeError: the batch shares one generator for its codes.
         """
-        if isinstance(self.sampling, torch.Generator):
+        if not isinstance(self.sampling, list):
             raise TypeError("one generator draws for the whole batch; no picture has its own.")
         one = copy(self)
         one.sampling, one.noise = [self.sampling[index]], [self.noise[index]]

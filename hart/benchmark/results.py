@@ -1,0 +1,217 @@
+"""What a benchmark found, in the shape that its JSON has; report, tables and recorded runs are made of nothing else."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hart.modules.cache.calibration import first_problem
+
+FORMAT = 1
+"""Version of the JSON; a reader refuses any other and says so."""
+
+Kind = Literal["preset", "peer", "file", "sweep", "plan"]
+Goal = Literal["speed", "balance", "quality", "memory"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Spread(_Part):
+    """Median and quartiles of seconds per batch, or of paired ratios."""
+
+    median: float
+    q1: float
+    q3: float
+
+
+class Interval(_Part):
+    """A value with its bootstrap interval over pictures."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Machine(_Part):
+    """Where it ran; results of different machines are never compared silently."""
+
+    processor: str
+    cores: int
+    memory_gib: float
+    accelerator: str | None
+    platform: str
+    python: str
+    torch: str
+    transformers: str
+    hart: str
+    git_revision: str | None
+
+
+class Work(_Part):
+    """What was painted, and how."""
+
+    checkpoint: str
+    patch_nums: list[int]
+    depth: int
+    embed_dim: int
+    device: str
+    dtype: str
+    threads: int
+    compiled: bool
+    batch_size: int
+    num_pictures: int
+    guidance_scale: float
+    seed: int
+    prompts: list[str]
+
+
+class Quality(_Part):
+    """Figures of a setting's pictures; None where it was not measured.
+
+    Args:
+        prompt_score: share of pictures that show all that the prompt asks for.
+        attributes: the same per attribute.
+        prompt_drop: no-cache's score minus this one, paired by picture.
+        psnr: against no-cache's picture of the same seed, in dB; median, infinite values capped at 100.
+        ssim: the same, mean.
+        feature_distance: mean distance of features to no-cache's.
+        frechet: Frechet distance of the two sets of pictures in those features.
+    """
+
+    prompt_score: Interval | None = None
+    attributes: dict[str, float] = Field(default_factory=dict)
+    prompt_drop: Interval | None = None
+    psnr: Interval | None = None
+    ssim: Interval | None = None
+    feature_distance: Interval | None = None
+    frechet: float | None = None
+
+
+class Memory(_Part):
+    """Peaks in bytes, by the method named; `over_no_cache` is the ratio of the two peaks, 1 for equal."""
+
+    method: str
+    peak_bytes: int = Field(ge=0)
+    over_no_cache: float | None
+    cache_peak_bytes: int = Field(ge=0)
+
+
+class Setting(_Part):
+    """One setting and all that was measured of it.
+
+    Args:
+        name: such as "original-cache", "peer/fastvar" or "threshold=0.7".
+        kind: where it comes from.
+        why: one or two sentences, with the source of the rule where there is one.
+        config: fields of `HARTCacheConfig`.
+        batch_seconds: whole batches.
+        speed_up: no-cache's time over this one, paired by round.
+        parts: seconds per batch of text, decoder, transformer, diffusion_head.
+        stages: seconds per batch and stage, by token count as text.
+        hit_rate: hits over decisions.
+        hits: per branch ("attn", "mlp"), stage as text: share of layers that reused, averaged over pictures.
+        flops_saved: share of the branches' operations that were saved.
+        folder: where its pictures lie, relative to the results.
+    """
+
+    name: str
+    kind: Kind
+    why: str
+    run_tag: str
+    config: dict[str, Any]
+    batch_seconds: Spread
+    speed_up: Spread
+    parts: dict[str, Spread]
+    stages: dict[str, Spread]
+    hit_rate: float
+    hits: dict[str, dict[str, float]]
+    flops_computed: int
+    flops_saved: float
+    memory: Memory
+    quality: Quality
+    folder: str | None = None
+
+
+class Similarity(_Part):
+    """True similarities of reused to computed outputs, measured once on this model.
+
+    Args:
+        metric: its name.
+        stages: token counts.
+        table: per branch, a row per layer, a value per stage; None where nothing was measured.
+    """
+
+    metric: str
+    stages: list[int]
+    table: dict[str, list[list[float | None]]]
+
+
+class Recommendation(_Part):
+    """The setting to use for a goal, and why in one sentence."""
+
+    goal: Goal
+    setting: str
+    why: str
+
+
+class Results(_Part):
+    """A whole run; `settings[0]` is no-cache."""
+
+    format: int = FORMAT
+    created: str
+    command: str
+    machine: Machine
+    work: Work
+    settings: list[Setting]
+    similarity: Similarity | None = None
+    recommendations: list[Recommendation] = Field(default_factory=list)
+
+    def setting(self, name: str) -> Setting:
+        """The setting of this name.
+
+        Raises:
+            ValueError: it was not measured.
+        """
+        for setting in self.settings:
+            if setting.name == name:
+                return setting
+        names = ", ".join(setting.name for setting in self.settings)
+        raise ValueError(f"setting is {name!r}; measured here are {names}.")
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Save; an interrupted save leaves the old file."""
+        target = Path(path).resolve()
+        unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            unfinished.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="utf-8")
+            os.replace(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> "Results":
+        """Load saved results.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it holds no results, or those of another version; the message says which.
+        """
+        name = os.fspath(path)
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{name!r} is no JSON ({error}); write results with `python -m hart.benchmark`."
+            ) from error
+        version = content.get("format") if isinstance(content, dict) else None
+        if version != FORMAT:
+            raise ValueError(f"{name!r} has format {version!r}; this version of hart reads format {FORMAT}.")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ValueError(f"{name!r} holds no results of a benchmark ({first_problem(error)}).") from error
