@@ -25,6 +25,7 @@ from hart.modules.models.transformer import HARTForT2I
 from hart.utils.checkpoint import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
 from hart.utils.images import need_pillow, to_pil
+from hart.utils.numbers import is_number, is_whole
 from hart.utils.paths import transformer_folder
 from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
 from hart.utils.seeds import picture_seeds
@@ -214,9 +215,9 @@ class HARTPipeline:
         if output_type == "pil":
             need_pillow()
         for name, value in (("num_images_per_prompt", num_images_per_prompt), ("batch_size", batch_size)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
-        if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale) or guidance_scale < 0:
+        if not is_number(guidance_scale) or not math.isfinite(guidance_scale) or guidance_scale < 0:
             raise ValueError(f"guidance_scale is {guidance_scale!r}; allowed is a finite number from 0.")
         prompts = [text for text in self._checked_prompts(prompt, on_long) for _ in range(num_images_per_prompt)]
         seeds = picture_seeds(len(prompts), seed, generator)

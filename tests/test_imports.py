@@ -14,6 +14,7 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 # From the top of the house down: a file may import its own layer and those below it.
 LAYERS = (
     ("examples",),
+    ("hart.benchmark",),
     ("hart.evaluation",),
     ("hart.compare",),
     ("hart.pipeline",),

@@ -2,13 +2,12 @@
 
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hart.modules.cache.calibration import first_problem
+from hart.utils.files import first_problem, write_whole
 
 FORMAT = 1
 """Version of the JSON; a reader refuses any other and says so."""
@@ -185,13 +184,7 @@ class Results(_Part):
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Save; an interrupted save leaves the old file."""
-        target = Path(path).resolve()
-        unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            unfinished.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="utf-8")
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, json.dumps(self.model_dump(), indent=1) + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "Results":

@@ -1,4 +1,4 @@
-"""`HARTCacheConfig`: which branches may reuse an earlier stage's output, and when; standard library only.
+"""`HARTCacheConfig`: which branches may reuse an earlier stage's output, and when.
 
 A stage is named by its token count: `patch_nums = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)` has the stages 1, 4, 9, 16, 25,
 36, 64, 100, 169 and 256. A branch is the attention ("attn") or the MLP ("mlp") of one layer.
@@ -7,7 +7,6 @@ A stage is named by its token count: `patch_nums = (1, 2, 3, 4, 5, 6, 8, 10, 13,
 import json
 import os
 import re
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from hart.modules.cache.config_checks import TEN_STAGES, check_layers, check_nam
 from hart.modules.cache.presets import preset_fields, read_presets
 from hart.modules.cache.registries import known_names
 from hart.modules.cache.registry import unknown
+from hart.utils.files import write_whole
 
 StrPath = str | os.PathLike[str]
 
@@ -219,7 +219,7 @@ class HARTCacheConfig:
             ValueError: a value of a wrong type or out of range; nothing is written.
         """
         check_values(self)
-        _write_whole(Path(path), json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_whole(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def from_json(cls, path: StrPath) -> "HARTCacheConfig":
@@ -306,17 +306,3 @@ def _slug(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return re.sub(r"[^A-Za-z0-9.-]+", "-", Path(str(value)).name)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write beside the target, then put it in the target's place in one step."""
-    path = path.resolve()
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with unfinished.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hart import embedded_model_path, sample_prompts
 from hart.modules.models.transformer import HARTForT2I
+from hart.utils.numbers import is_whole
 from hart.utils.prompts import encode_prompts
 from hart.utils.text_model import TextModel, load_system_prompt, load_text_model
 
@@ -97,7 +98,7 @@ def check_count(name: str, value: object) -> int:
     Raises:
         ValueError: anything else.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_whole(value) or value < 1:
         raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
     return value
 

@@ -2,13 +2,11 @@
 
 import json
 import os
-import uuid
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hart.modules.cache.calibration import first_problem
+from hart.utils.files import read_record, write_whole
 
 
 class _Part(BaseModel):
@@ -71,13 +69,7 @@ class BenchmarkReport(_Part):
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Save; an interrupted save leaves the old file."""
-        target = Path(path).resolve()
-        unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            unfinished.write_text(json.dumps(self.model_dump(), indent=2) + "\n", encoding="utf-8")
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, json.dumps(self.model_dump(), indent=2) + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "BenchmarkReport":
@@ -87,10 +79,4 @@ class BenchmarkReport(_Part):
             FileNotFoundError: no such file.
             ValueError: it is no benchmark report; the message names the first thing that is wrong.
         """
-        try:
-            return cls.model_validate_json(Path(path).read_bytes())
-        except ValidationError as error:
-            raise ValueError(
-                f"{os.fspath(path)!r} is no benchmark report ({first_problem(error)}); "
-                "write one with benchmark_performance(json_path=...)."
-            ) from error
+        return read_record(cls, path, "a benchmark report", "benchmark_performance(json_path=...)")

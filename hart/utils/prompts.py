@@ -1,7 +1,7 @@
 """Turn prompts into the context that the image model reads: the last hidden states of a language model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -67,13 +67,15 @@ def encode_prompts(
             `on_long`, a length below 1, a tokenizer without padding token, or a model without hidden states.
     """
     prompts = check_prompts(prompts, tokenizer, max_token_length, on_long)
+    _warn_of_long("prompt", prompts, tokenizer, max_token_length)
     padded = tokenizer(prompts, padding="max_length", max_length=max_token_length, truncation=True, return_tensors="pt")
     tokens_BT = padded["input_ids"].to(text_model.device)
     mask_BT = (tokens_BT != tokenizer.pad_token_id).long()
 
     input_BS, attention_BS = tokens_BT, mask_BT
     if system_prompt and use_llm_system_prompt:
-        _report_long("system prompt", [system_prompt], tokenizer, max_token_length, on_long)
+        report = _refuse_long if on_long == "error" else _warn_of_long
+        report("system prompt", [system_prompt], tokenizer, max_token_length)
         front = tokenizer([system_prompt], max_length=max_token_length, truncation=True, return_tensors="pt")
         front_BS = front["input_ids"].to(tokens_BT.device).expand(len(prompts), -1)
         input_BS = torch.cat([front_BS, tokens_BT], dim=1)
@@ -110,20 +112,28 @@ def check_prompts(
         raise ValueError(f"on_long is {on_long!r}; allowed are 'truncate' and 'error'")
     if tokenizer.pad_token_id is None:
         raise ValueError("tokenizer has no pad_token; set one, it marks what is not prompt")
-    _report_long("prompt", prompts, tokenizer, max_token_length, on_long)
+    if on_long == "error":
+        _refuse_long("prompt", prompts, tokenizer, max_token_length)
     return prompts
 
 
-def _report_long(
-    kind: str, texts: list[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int, on_long: str
-) -> None:
-    """Refuse, or name in one warning each, the texts that do not fit."""
+def _refuse_long(kind: str, texts: list[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int) -> None:
+    for text, count in _too_long(texts, tokenizer, max_token_length):
+        raise ValueError(f"{kind} {_shown(text)} has {count} tokens; allowed are {max_token_length}")
+
+
+def _warn_of_long(kind: str, texts: list[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int) -> None:
+    for text, count in _too_long(texts, tokenizer, max_token_length):
+        logger.warning("%s %s has %d tokens; it is cut to %d", kind, _shown(text), count, max_token_length)
+
+
+def _too_long(
+    texts: list[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int
+) -> Iterator[tuple[str, int]]:
+    """Texts that do not fit, with their tokens."""
     for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
-        if len(ids) <= max_token_length:
-            continue
-        if on_long == "error":
-            raise ValueError(f"{kind} {_shown(text)} has {len(ids)} tokens; allowed are {max_token_length}")
-        logger.warning("%s %s has %d tokens; it is cut to %d", kind, _shown(text), len(ids), max_token_length)
+        if len(ids) > max_token_length:
+            yield text, len(ids)
 
 
 def _shown(text: str) -> str:

@@ -1,8 +1,11 @@
 """One seed per picture, from whatever the caller gave."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+
+from hart.utils.numbers import is_whole
 
 SEED_RANGE = 2**63
 # Drawn seeds stay short enough to be read aloud and typed again.
@@ -27,17 +30,18 @@ def picture_seeds(count: int, seed: int | Sequence[int] | None = None, generator
         raise ValueError("seed and generator are both given; give one of them.")
     if seed is None:
         return _drawn(count, generator)
-    if isinstance(seed, int) and not isinstance(seed, bool):
-        seeds = list(range(seed, seed + count))
+    seeds: list[Any]
+    if is_whole(seed):
+        seeds = [int(seed) + picture for picture in range(count)]
     elif isinstance(seed, Sequence) and not isinstance(seed, str):
         _check_count("seed", len(seed), count)
         seeds = list(seed)
     else:
         raise ValueError(f"seed is {seed!r}; allowed is a whole number, a list of {count} (one per picture) or None.")
     for value in seeds:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SEED_RANGE:
+        if not is_whole(value) or not 0 <= value < SEED_RANGE:
             raise ValueError(f"seed holds {value!r}; allowed are whole numbers from 0 to 2**63 - 1.")
-    return seeds
+    return [int(value) for value in seeds]
 
 
 def _drawn(count: int, generator: Generators) -> list[int]:

@@ -126,10 +126,12 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
         json.dumps(table | {"rows": [row | {"branch": "both"}]}), json.dumps(table | {"rows": [row | {"mean": "x"}]}),
     ):  # fmt: skip
         file.write_text(wrong)
-        with pytest.raises(ValueError, match=r"is no similarity table \(.*write one with calibrate_thresholds") as told:
+        with pytest.raises(
+            ValueError, match=r"is not a similarity table \(.*write one with calibrate_thresholds"
+        ) as told:
             Calibration.from_json(file)
         assert "\n" not in str(told.value)
-        with pytest.raises(ValueError, match=r"is no benchmark report \(.*write one with"):
+        with pytest.raises(ValueError, match=r"is not a benchmark report \(.*write one with"):
             BenchmarkReport.from_json(file)
 
 

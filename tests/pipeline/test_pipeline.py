@@ -179,3 +179,8 @@ def test_long_prompts_are_refused_or_cut(pipeline):
 def test_bad_arguments_are_refused_with_a_sentence(pipeline, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         pipeline(**{"prompt": "a cat", **change})
+
+
+def test_a_long_prompt_is_cut_with_one_warning(pipeline, caplog):
+    pipeline("the dog " * 200, seed=1, on_long="truncate", output_type="latent")
+    assert len([record for record in caplog.records if "it is cut to" in record.getMessage()]) == 1

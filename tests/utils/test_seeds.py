@@ -1,5 +1,6 @@
 """One seed per picture."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,11 @@ from hart.utils import picture_seeds
 @given(st.integers(0, 2**63 - 100), st.integers(1, 99))
 def test_a_number_counts_up(seed, count):
     assert picture_seeds(count, seed) == [seed + i for i in range(count)]
+
+
+def test_numbers_of_numpy_are_seeds():
+    seeds = picture_seeds(2, np.int64(7)) + picture_seeds(2, [np.int32(1), np.uint8(2)])
+    assert seeds == [7, 8, 1, 2] and all(type(seed) is int for seed in seeds)
 
 
 def test_a_list_stays_itself():

@@ -2,20 +2,19 @@
 
 import json
 import os
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from hart.modules.cache.no_cache import Branch, NoCache, StageStart
 from hart.modules.cache.similarity import similarity
 from hart.modules.cache.statistics import percentile
 from hart.modules.cache.upsample import upsample_tokens
+from hart.utils.files import read_record, write_whole
 
 FORMAT = "hart-similarity-table"
 LOW_PERCENTILE = 20.0
@@ -85,13 +84,7 @@ class Calibration:
              "count": len(self._seen[place])}
             for place, mean in sorted(self.table().items())
         ]  # fmt: skip
-        target = Path(path)
-        unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            unfinished.write_text(json.dumps({"format": FORMAT, "version": 1, "rows": rows}, indent=1) + "\n")
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, json.dumps({"format": FORMAT, "version": 1, "rows": rows}, indent=1) + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "Calibration":
@@ -101,24 +94,11 @@ class Calibration:
             FileNotFoundError: no such file.
             ValueError: it is no similarity table.
         """
-        try:
-            file = TableFile.model_validate_json(Path(path).read_bytes())
-        except ValidationError as error:
-            raise ValueError(
-                f"{os.fspath(path)!r} is no similarity table ({first_problem(error)}); "
-                "write one with calibrate_thresholds()."
-            ) from error
+        file = read_record(TableFile, path, "a similarity table", "calibrate_thresholds()")
         calibration = cls()
         for row in file.rows:
             calibration._seen[row.branch, row.layer, row.stage] = [row.mean]
         return calibration
-
-
-def first_problem(error: ValidationError) -> str:
-    """What is wrong with a file, and where in it, in a few words."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]
 
 
 class RecordingCache(NoCache):

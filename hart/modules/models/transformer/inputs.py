@@ -6,7 +6,6 @@ Shapes: B pictures, T text tokens, Dc their width, N last-stage tokens.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from hart.modules.models.transformer.seeds import Seed
 from hart.modules.networks.sampling import tokens_to_decode
+from hart.utils.numbers import is_number, is_whole
 
 if TYPE_CHECKING:
     from hart.modules.models.transformer.configuration import HARTForT2IConfig
@@ -58,16 +58,16 @@ def _row(value: Tensor | None, index: int) -> Tensor | None:
 def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
     """Raise a ValueError that names the argument, what it is and what is allowed."""
     config = model.config
-    if not _is_whole(inputs.B) or inputs.B < 1:
+    if not is_whole(inputs.B) or inputs.B < 1:
         raise ValueError(f"B is {inputs.B!r}; allowed is a whole number of pictures from 1.")
-    if not _is_number(inputs.cfg) or not 0 <= inputs.cfg < math.inf:
+    if not is_number(inputs.cfg) or not 0 <= inputs.cfg < math.inf:
         raise ValueError(f"cfg is {inputs.cfg!r}; allowed is a finite guidance scale from 0.")
-    if not _is_whole(inputs.top_k) or inputs.top_k < 0:
+    if not is_whole(inputs.top_k) or inputs.top_k < 0:
         raise ValueError(f"top_k is {inputs.top_k!r}; allowed is a whole number from 0 (0 is the published rule).")
-    if not _is_number(inputs.top_p) or not 0 <= inputs.top_p <= 1:
+    if not is_number(inputs.top_p) or not 0 <= inputs.top_p <= 1:
         raise ValueError(f"top_p is {inputs.top_p!r}; allowed is 0 to 1 (0 switches it off).")
     last = config.patch_nums[-1] ** 2
-    if not _is_whole(inputs.num_maskgit_iters) or not 1 <= inputs.num_maskgit_iters <= last:
+    if not is_whole(inputs.num_maskgit_iters) or not 1 <= inputs.num_maskgit_iters <= last:
         raise ValueError(f"num_maskgit_iters is {inputs.num_maskgit_iters!r}; allowed are 1 to {last}.")
     _check_text(config, inputs)
     _check_orders(inputs, last)
@@ -75,14 +75,6 @@ def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
     if inputs.callback_on_stage_end is not None and not callable(inputs.callback_on_stage_end):
         given = type(inputs.callback_on_stage_end).__name__
         raise ValueError(f"callback_on_stage_end is a {given}; allowed is a function of (index, info) or None.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:

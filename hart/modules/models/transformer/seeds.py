@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from copy import copy
-from numbers import Integral
-from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from hart.modules.networks.sampling import Generators
+from hart.utils.numbers import is_whole
 
 Seed = int | Sequence[int] | torch.Generator | Sequence[torch.Generator] | None
 
@@ -65,7 +64,7 @@ class PictureRandom:
 def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[list[torch.Generator], list[int]]:
     if seed is None:
         seeds = _draw_seeds(num_pictures, None)
-    elif _is_whole(seed):
+    elif is_whole(seed):
         seeds = [int(seed) + picture for picture in range(num_pictures)]
     elif isinstance(seed, Sequence) and len(seed) == num_pictures:
         generators = [entry for entry in seed if isinstance(entry, torch.Generator)]
@@ -78,14 +77,10 @@ def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[l
         given = f"{len(seed)} seeds" if isinstance(seed, Sequence) and not isinstance(seed, str) else repr(seed)
         raise ValueError(f"g_seed is {given}; allowed is an int, {num_pictures} ints (one per picture) or None.")
     for value in seeds:
-        if not _is_whole(value) or not 0 <= value < SEED_RANGE:
+        if not is_whole(value) or not 0 <= value < SEED_RANGE:
             raise ValueError(f"g_seed holds {value!r}; allowed are whole numbers from 0 to 2**63 - 1.")
     seeds = [int(value) for value in seeds]
     return [_generator(value, device) for value in seeds], seeds
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _check_device(generator: torch.Generator, device: torch.device) -> None:

@@ -1,0 +1,52 @@
+"""Text files that are whole or not there, and JSON whose shape is checked."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write beside the target, then put it in the target's place: an interrupted save leaves the old file."""
+    target = Path(path).resolve()
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with unfinished.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_record(kind: type[Record], path: str | os.PathLike[str], what: str, made_by: str) -> Record:
+    """Load JSON of a known shape.
+
+    Args:
+        kind: the shape.
+        path: file.
+        what: its name for people, such as "a similarity table".
+        made_by: the call that writes such a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another shape; the message names the file and the first thing that is wrong.
+    """
+    try:
+        return kind.model_validate_json(Path(path).read_bytes())
+    except ValidationError as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is not {what} ({first_problem(error)}); write one with {made_by}."
+        ) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a file, and where in it, in a few words."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"]
