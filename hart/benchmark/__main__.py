@@ -1,0 +1,175 @@
+"""Measure cache settings on a checkpoint: `python -m hart.benchmark --output_dir FOLDER`.
+
+Speed, quality and memory of presets, peers, JSON files and sweeps, painted in turn on the same prompts and seeds. The
+output folder gets `results.json`, `results.csv`, `report.html` where the extra `benchmark` is installed, and all
+pictures; the same command goes on where a killed one stopped.
+"""
+
+import argparse
+import logging
+import shlex
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from hart.benchmark.exports import EXPORTS
+
+if TYPE_CHECKING:
+    from hart.benchmark.results import Results
+    from hart.benchmark.work import WorkRequest
+
+logger = logging.getLogger(__name__)
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a bad flag in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with status 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = Parser(prog="python -m hart.benchmark", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--checkpoint", metavar="FOLDER", help="checkpoint (default: the embedded model)")
+    parser.add_argument("--text_model_path", metavar="FOLDER", help="default: text_encoder beside the checkpoint's llm")
+    parser.add_argument(
+        "--prompts_file", type=Path, metavar="FILE", help="one prompt a line (default: held-out scenes)"
+    )
+    parser.add_argument("--settings", nargs="+", default=[], metavar="NAME", help="presets and peers")
+    parser.add_argument("--files", nargs="+", default=[], type=Path, metavar="FILE", help="settings from JSON files")
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="SWEEP",
+        help="field=start:stop:step, field=a,b,c or refresh; may be given again",
+    )  # fmt: skip
+    parser.add_argument("--base", default="original-cache", metavar="NAME", help="what sweeps start from")
+    parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
+    parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
+    parser.add_argument("--guidance_scale", type=float, default=4.5, help="how strongly prompts steer (default: 4.5)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture; each next one adds 1")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
+    parser.add_argument("--compile", action="store_true", help="compile every block's branches with torch.compile")
+    parser.add_argument("--output_dir", type=Path, default=Path("benchmark"), metavar="FOLDER", help="where to write")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peaks in fresh processes")
+    parser.add_argument(
+        "--export", nargs=2, action="append", default=[], metavar=("TOOL", "DIR"),
+        help=f"pictures as other tools read them: {', '.join(EXPORTS)}; may be given again",
+    )  # fmt: skip
+    return parser
+
+
+def main(given: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    given = sys.argv[1:] if given is None else given
+    arguments = build_parser().parse_args(given)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    command = shlex.join(["python", "-m", "hart.benchmark", *given])
+    again = f"finished batches are in {str(arguments.output_dir)!r}; the same command goes on from there"
+    try:
+        results = measure(arguments, command)
+        write_outputs(results, arguments)
+    except KeyboardInterrupt:
+        logger.error("interrupted: %s.", again)
+        return INTERRUPTED
+    except (ValueError, ImportError, FileNotFoundError) as error:
+        logger.error("%s", error)
+        return BAD_INPUT
+    except OSError as error:
+        logger.error("%s: %s.", error, again)
+        return 1
+    return 0
+
+
+def measure(arguments: argparse.Namespace, command: str) -> "Results":
+    """Load, choose settings, paint and judge."""
+    # Imported late: help and wrong arguments should not wait for torch.
+    from hart.benchmark.runner import run_benchmark
+    from hart.benchmark.settings import choose_settings
+    from hart.pipeline import HARTPipeline
+
+    check_exports(arguments)
+    request = work_request(arguments)
+    pipeline = HARTPipeline.from_pretrained(
+        arguments.checkpoint, arguments.text_model_path, arguments.dtype, arguments.device, progress=False
+    )
+    config = pipeline.model.config
+    settings = choose_settings(
+        config.patch_nums, config.depth, arguments.settings, arguments.files, arguments.sweep, arguments.base
+    )
+    return run_benchmark(
+        pipeline,
+        settings,
+        request,
+        arguments.output_dir,
+        arguments.checkpoint,
+        arguments.text_model_path,
+        memory=not arguments.no_memory,
+        command=command,
+    )
+
+
+def work_request(arguments: argparse.Namespace) -> "WorkRequest":
+    """What the flags say about the pictures."""
+    from hart.benchmark.work import WorkRequest
+
+    return WorkRequest(
+        num_pictures=arguments.num_pictures,
+        batch_size=arguments.batch_size,
+        guidance_scale=arguments.guidance_scale,
+        seed=arguments.seed,
+        prompts=read_prompts(arguments.prompts_file),
+        compiled=arguments.compile,
+    )
+
+
+def read_prompts(path: Path | None) -> list[str]:
+    """The lines of a file that are not blank; none without a file.
+
+    Raises:
+        ValueError: it is not UTF-8, or holds no prompt.
+    """
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"prompts_file {str(path)!r} is not UTF-8 text ({error}).") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"prompts_file {str(path)!r} has no prompt; allowed is a text with one prompt a line.")
+    return prompts
+
+
+def check_exports(arguments: argparse.Namespace) -> None:
+    """Refuse an unknown tool before anything is painted."""
+    from hart.modules.cache.registry import unknown
+
+    for tool, _ in arguments.export:
+        if tool not in EXPORTS:
+            raise ValueError(unknown("tool to export to", tool, list(EXPORTS)))
+
+
+def write_outputs(results: "Results", arguments: argparse.Namespace) -> None:
+    """Tables, report and exports beside `results.json`."""
+    from hart.benchmark.tables import markdown_table, write_csv
+
+    folder = arguments.output_dir
+    written = [folder / "results.json", write_csv(results, folder / "results.csv")]
+    if find_spec("hart.benchmark.report") is not None:
+        written.append(import_module("hart.benchmark.report").write_report(results, folder))
+    for tool, target in arguments.export:
+        written.append(EXPORTS[tool](results, folder, Path(target)))
+    logger.info("%s\n", markdown_table(results))
+    for recommendation in results.recommendations:
+        logger.info("%s: %s. %s", recommendation.goal, recommendation.setting, recommendation.why)
+    logger.info("wrote %s", ", ".join(str(path) for path in written))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""From finished batches to the figures of a setting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hart.benchmark.journal import PICTURES
+from hart.benchmark.memory import memory_of
+from hart.benchmark.painter import BatchRecord
+from hart.benchmark.quality import Judge
+from hart.benchmark.results import Setting, Spread, Work
+from hart.benchmark.settings import NamedSetting
+from hart.modules.cache_benchmark import spread
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A setting with its batches in order, and what `measure_peak` found of it (None: not measured)."""
+
+    setting: NamedSetting
+    records: list[BatchRecord]
+    peak: dict[str, Any] | None
+
+
+def assemble(finished: Sequence[Finished], work: Work, judge: Judge) -> list[Setting]:
+    """The figures of every setting; the first is no-cache, which the others are compared with."""
+    plain = finished[0]
+    return [_setting(one, plain, work, judge) for one in finished]
+
+
+def _setting(one: Finished, plain: Finished, work: Work, judge: Judge) -> Setting:
+    records, whole = one.records, whole_batches(one.records)
+    cache_peak = max(record.cache_peak_bytes for record in records)
+    hit_count, decisions = (sum(getattr(record, name) for record in records) for name in ("hit_count", "decisions"))
+    computed, saved = (sum(getattr(record, name) for record in records) for name in ("flops_computed", "flops_saved"))
+    return Setting(
+        name=one.setting.name,
+        kind=one.setting.kind,
+        why=one.setting.why,
+        run_tag=one.setting.config.run_tag(),
+        config=one.setting.config.to_dict(),
+        batch_seconds=_spread([record.seconds for record in whole]),
+        speed_up=_spread(paired_ratios(plain.records, records)),
+        parts={part: _spread([record.parts[part] for record in whole]) for part in whole[0].parts},
+        stages={
+            str(side * side): _spread([record.stages[index] for record in whole])
+            for index, side in enumerate(work.patch_nums)
+        },
+        hit_rate=hit_count / decisions if decisions else 0.0,
+        hits=hit_shares(one, work.depth),
+        flops_computed=computed,
+        flops_saved=saved / (saved + computed) if saved else 0.0,
+        memory=memory_of(one.peak, plain.peak, cache_peak),
+        quality=judge.judge(_files(records), _files(plain.records)),
+        folder=f"{PICTURES}/{one.setting.slug}",
+    )
+
+
+def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:
+    """Batches as large as the first: a smaller last one would count as a fast one."""
+    return [record for record in records if record.pictures == records[0].pictures]
+
+
+def paired_ratios(plain: Sequence[BatchRecord], other: Sequence[BatchRecord]) -> list[float]:
+    """No-cache's seconds over another setting's, round by round."""
+    seconds = {record.index: record.seconds for record in plain}
+    return [seconds[record.index] / record.seconds for record in other]
+
+
+def hit_shares(one: Finished, depth: int) -> dict[str, dict[str, float]]:
+    """Share of layers that reused, by branch and skipped stage, averaged over pictures."""
+    pictures = sum(record.pictures for record in one.records)
+    stages = [str(stage) for stage in sorted(one.setting.config.skip_stages)]
+    counts = {
+        branch: {stage: sum(record.hits.get(branch, {}).get(stage, 0) for record in one.records) for stage in stages}
+        for branch in ("attn", "mlp")
+    }
+    return {
+        branch: {stage: count / (depth * pictures) for stage, count in by_stage.items()}
+        for branch, by_stage in counts.items()
+    }
+
+
+def _files(records: Sequence[BatchRecord]) -> list[str]:
+    return [file for record in records for file in record.files]
+
+
+def _spread(values: list[float]) -> Spread:
+    return Spread(**spread(values))

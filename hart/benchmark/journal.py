@@ -1,0 +1,108 @@
+"""What a run has finished, kept on disk batch by batch, so that a killed run goes on where it stopped.
+
+The folder holds `run.json` (what the run is), `batches.jsonl` (a line per finished batch of a setting) and the
+pictures. A batch counts once its line is whole; its pictures are written before.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from hart.benchmark.painter import BatchRecord
+from hart.benchmark.pictures import save_picture
+from hart.benchmark.settings import NamedSetting
+from hart.utils.files import write_whole
+
+RUN, BATCHES, PICTURES = "run.json", "batches.jsonl", "pictures"
+
+
+class Journal:
+    """The finished batches of a run in a folder.
+
+    Args:
+        folder: the output folder; made where it is missing.
+        identity: what must be equal for a run to go on: settings, work and machine as plain values.
+
+    Raises:
+        ValueError: the folder holds another run; the message names the first difference.
+        OSError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]):
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._check(json.loads(json.dumps(identity)))
+        self.batches = self._read()
+
+    def record(self, setting: str, index: int) -> BatchRecord | None:
+        """A finished batch; None where it is still to be painted."""
+        return self.batches.get((setting, index))
+
+    def of(self, setting: str) -> list[BatchRecord]:
+        """Finished batches of a setting in order."""
+        return [record for key, record in sorted(self.batches.items()) if key[0] == setting]
+
+    def add(self, setting: NamedSetting, record: BatchRecord, images: Tensor, first: int) -> None:
+        """Keep a batch: its pictures, then its line.
+
+        Args:
+            setting: which painted it.
+            record: what it took; its `files` are set here.
+            images: pictures [B, 3, H, W] in 0 to 1.
+            first: number of the batch's first picture in the run.
+        """
+        for row, image in enumerate(images):
+            path = self.folder / PICTURES / setting.slug / f"{first + row:05d}"
+            record.files.append(save_picture(image, path).relative_to(self.folder).as_posix())
+        with (self.folder / BATCHES).open("a", encoding="utf-8") as file:
+            file.write(record.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.batches[record.setting, record.index] = record
+
+    def _check(self, identity: dict[str, Any]) -> None:
+        path = self.folder / RUN
+        if not path.is_file():
+            write_whole(path, json.dumps(identity, indent=1) + "\n")
+            return
+        found = json.loads(path.read_text(encoding="utf-8"))
+        difference = first_difference(found, identity)
+        if difference is not None:
+            where, there, here = difference
+            raise ValueError(
+                f"output_dir {str(self.folder)!r} holds another run: {where} is {there!r} there and {here!r} here; "
+                "choose another folder, or go on with the same settings on the same machine."
+            )
+
+    def _read(self) -> dict[tuple[str, int], BatchRecord]:
+        """Whole lines; a torn last one is taken out of the file."""
+        path = self.folder / BATCHES
+        if not path.is_file():
+            return {}
+        records, whole = {}, []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = BatchRecord.model_validate_json(line)
+            except ValidationError:
+                continue
+            if all((self.folder / file).is_file() for file in record.files):
+                records[record.setting, record.index] = record
+                whole.append(line)
+        write_whole(path, "".join(f"{line}\n" for line in whole))
+        return records
+
+
+def first_difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """Where two plain values first differ, and what stands there in each; None where they are equal."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*there, *here]):
+            found = first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else key)
+            if found is not None:
+                return found
+        return None
+    return None if there == here else (where, there, here)

@@ -1,0 +1,79 @@
+"""Where a benchmark ran: what its figures depend on beside the settings."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+import transformers
+
+import hart
+from hart.benchmark.results import Machine
+
+
+def this_machine(device: torch.device) -> Machine:
+    """This machine, with the accelerator that `device` names."""
+    accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return Machine(
+        processor=_processor(),
+        cores=_cores(),
+        memory_gib=round(_memory_bytes() / 2**30, 1),
+        accelerator="Apple GPU" if device.type == "mps" else accelerator,
+        platform=platform.platform(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        transformers=transformers.__version__,
+        hart=hart.__version__,
+        git_revision=_git_revision(Path(hart.__file__).parent),
+    )
+
+
+def differences(one: Machine, other: Machine) -> list[str]:
+    """What keeps the figures of two machines from being compared, in words; empty where nothing does."""
+    mine, theirs = one.model_dump(), other.model_dump()
+    ignored = {"git_revision", "memory_gib", "hart"}
+    return [
+        f"{name}: {mine[name]} and {theirs[name]}"
+        for name in mine
+        if name not in ignored and mine[name] != theirs[name]
+    ]
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 0
+
+
+def _git_revision(folder: Path) -> str | None:
+    """The commit that the package's folder is at, with `+changes` where files differ; None outside a checkout."""
+    try:
+        revision = _git(folder, "rev-parse", "HEAD")
+        return revision + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

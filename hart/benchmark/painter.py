@@ -1,0 +1,150 @@
+"""One setting that paints: its own wrapper around shared weights, and what a batch under it took and did."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from hart.benchmark.settings import NamedSetting
+from hart.modules.cache.flops import FlopCounter
+from hart.modules.cache.statistics import HIT, CacheStatistics
+from hart.modules.cache_benchmark import timed
+from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.pipeline import HARTPipeline
+
+
+class BatchRecord(BaseModel):
+    """A finished batch of one setting: a line of `batches.jsonl`.
+
+    Args:
+        setting, index: which.
+        pictures: how many.
+        seconds: text, stages and decoder together.
+        parts: seconds of text, decoder, transformer and diffusion_head (the last two are inside the stages).
+        stages: seconds per stage.
+        hits: by branch and stage (as text), how many layers reused, over all pictures.
+        hit_count, decisions: over all branches and stages.
+        flops_computed, flops_saved: of the transformer's branches.
+        cache_peak_bytes: most that the cache held for one generation.
+        files: the pictures, relative to the output folder.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    setting: str
+    index: int
+    pictures: int
+    seconds: float
+    parts: dict[str, float]
+    stages: list[float]
+    hits: dict[str, dict[str, int]]
+    hit_count: int
+    decisions: int
+    flops_computed: int
+    flops_saved: int
+    cache_peak_bytes: int
+    files: list[str] = []
+
+
+@dataclass
+class Batch:
+    """What is painted at once: batch `index` of a run, a seed per prompt."""
+
+    index: int
+    prompts: list[str]
+    seeds: list[int]
+
+
+@dataclass
+class Painter:
+    """Paints batches under one setting.
+
+    Args:
+        setting: which.
+        pipeline: with a wrapper of the model that nobody else uses.
+        guidance_scale: see `HARTPipeline`.
+    """
+
+    setting: NamedSetting
+    pipeline: HARTPipeline
+    guidance_scale: float
+    model: EnhancedHARTForT2I = field(init=False)
+
+    def __post_init__(self) -> None:
+        shared = self.pipeline
+        self.model = EnhancedHARTForT2I.from_hart(shared.model, self.setting.config)
+        self.pipeline = HARTPipeline(
+            self.model, shared.text_model, shared.tokenizer, shared.system_prompt, progress=False
+        )
+
+    def paint(self, batch: Batch) -> tuple[BatchRecord, Tensor]:
+        """Paint a batch: what it took, and its pictures [B, 3, H, W] in 0 to 1 on the CPU."""
+        model, device = self.model, self.model.device
+        with (
+            model.separate_statistics() as statistics,
+            timed(model.diffloss, "sample", device) as head,
+            timed(model, "run_blocks", device) as blocks,
+        ):
+            output = self.pipeline(
+                batch.prompts,
+                guidance_scale=self.guidance_scale,
+                seed=batch.seeds,
+                output_type="pt",
+                batch_size=len(batch.prompts),
+            )
+            hits = branch_hits(model._statistics)
+        timings = output.timings
+        parts = {"text": timings["text"], "decoder": timings["decoder"]}
+        parts |= {"transformer": sum(blocks), "diffusion_head": sum(head)}
+        record = BatchRecord(
+            setting=self.setting.name,
+            index=batch.index,
+            pictures=len(batch.prompts),
+            seconds=timings["text"] + sum(timings["stages"]) + timings["decoder"],
+            parts=parts,
+            stages=timings["stages"],
+            hits=hits,
+            **self._counts(statistics(), len(batch.prompts)),
+        )
+        return record, output.images.cpu()
+
+    def _counts(self, statistics: dict[str, Any], pictures: int) -> dict[str, Any]:
+        computed, saved = statistics["flops_computed"], statistics["flops_saved"]
+        if self.setting.config.changes_nothing:  # nothing counts where there is no cache
+            computed = full_flops(self.model, pictures)
+        return {
+            "hit_count": statistics["hits"],
+            "decisions": statistics["hits"] + sum(statistics["misses"].values()),
+            "flops_computed": computed,
+            "flops_saved": saved,
+            "cache_peak_bytes": statistics["cache_peak_bytes"],
+        }
+
+    def forget(self) -> None:
+        """Warm-up is over: no statistics, thresholds as configured."""
+        self.model.reset_cache_statistics()
+
+
+def branch_hits(counted: CacheStatistics) -> dict[str, dict[str, int]]:
+    """Hits by branch and stage (as text)."""
+    found: dict[str, dict[str, int]] = {}
+    for (stage, branch, outcome), count in sorted(counted._outcomes.items()):
+        if outcome == HIT:
+            found.setdefault(branch, {})[str(stage)] = count
+    return found
+
+
+def full_flops(model: EnhancedHARTForT2I, pictures: int) -> int:
+    """Operations of the transformer's branches where everything is computed, for so many pictures under guidance."""
+    config = model.config
+    counter = FlopCounter(model.blocks, config.patch_nums)
+    counter.stage(0, (2 * pictures, config.context_token, config.embed_dim))
+    return counter.totals()[1]
+
+
+def compile_branches(model: EnhancedHARTForT2I) -> None:
+    """Compile every block's two branches in place; the cache's decisions stay plain Python between them."""
+    for block in model.blocks:
+        for name in ("attention_branch", "mlp_branch"):
+            setattr(block, name, torch.compile(getattr(block, name), dynamic=True))

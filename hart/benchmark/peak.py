@@ -1,0 +1,68 @@
+"""Peak memory of one picture under one setting, in a process of its own: `python -m hart.benchmark.peak REQUEST.json`.
+
+A process's peak holds whatever was painted before, so every setting gets a fresh one.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hart.benchmark.settings import NamedSetting
+
+
+def measure_peak(request: dict[str, Any], setting: NamedSetting) -> dict[str, Any]:
+    """Load the model in a fresh process, paint one picture, and report.
+
+    Args:
+        request: `checkpoint`, `text_model_path`, `device`, `dtype`, `prompt`, `seed`, `guidance_scale`, `threads`.
+        setting: under which.
+
+    Returns:
+        `method` (see `PeakMemory`), `peak_bytes` while painting, the loaded model included, and `cache_peak_bytes`.
+
+    Raises:
+        RuntimeError: the process failed; the message holds its last line.
+    """
+    with tempfile.TemporaryDirectory(prefix="hart-benchmark-") as folder:
+        path = Path(folder) / "request.json"
+        path.write_text(json.dumps(request | {"config": setting.config.to_dict()}), encoding="utf-8")
+        command = [sys.executable, "-m", "hart.benchmark.peak", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise RuntimeError(f"memory of setting {setting.name!r} was not measured: {lines[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _paint(request: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from hart.modules.cache_config import HARTCacheConfig
+    from hart.pipeline import HARTPipeline
+    from hart.utils.memory import PeakMemory
+
+    torch.set_num_threads(request["threads"])
+    pipeline = HARTPipeline.from_pretrained(
+        request["checkpoint"],
+        request["text_model_path"],
+        device=request["device"],
+        dtype=request["dtype"],
+        progress=False,
+        cache=HARTCacheConfig.from_dict(request["config"]),
+    )
+    memory = PeakMemory(pipeline.device)
+    memory.restart()
+    pipeline(request["prompt"], guidance_scale=request["guidance_scale"], seed=request["seed"], output_type="pt")
+    return {
+        "method": memory.method,
+        "peak_bytes": memory.peak_bytes(),
+        "cache_peak_bytes": pipeline.model.get_cache_statistics()["cache_peak_bytes"],
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_paint(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))) + "\n")

@@ -1,0 +1,39 @@
+"""Pictures of a run on disk: PNG where Pillow is there, else numpy's own format; never half a file."""
+
+import importlib.util
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hart.utils.images import save_png, to_numpy
+
+
+def save_picture(image_3HW: Tensor, path: Path) -> Path:
+    """Save a picture [3, H, W] in 0 to 1 under `path` with the fitting suffix; the file that was written."""
+    if importlib.util.find_spec("PIL") is not None:
+        return save_png(image_3HW, path.with_name(f"{path.name}.png"))
+    target = path.with_name(f"{path.name}.npy")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        with unfinished.open("wb") as file:
+            np.save(file, to_numpy(image_3HW[None])[0])
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return target
+
+
+def load_picture(path: Path) -> NDArray[np.uint8]:
+    """Load what `save_picture` wrote: [H, W, 3]."""
+    if path.suffix == ".npy":
+        array: NDArray[np.uint8] = np.load(path)
+        return array
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,89 @@
+"""Which setting to use: for speed, balance, quality and memory, each with a sentence of why."""
+
+from collections.abc import Sequence
+
+from hart.benchmark.results import Goal, Interval, Recommendation, Results, Setting
+
+QUALITY_DROP, BALANCE_DROP, SPEED_DROP = 0.01, 0.03, 0.15
+"""Most that a setting may lose of the prompt score for a goal, as a share of pictures."""
+
+QUALITY_DECIBELS, BALANCE_DECIBELS, SPEED_DECIBELS = 30.0, 25.0, 18.0
+"""Least median PSNR to no-cache for a goal where no program can judge prompts."""
+
+
+def recommend(results: Results) -> list[Recommendation]:
+    """The best measured setting for every goal; no-cache where nothing else is allowed."""
+    settings = results.settings
+    careful = [s for s in settings if _loses_at_most(s, QUALITY_DROP, QUALITY_DECIBELS) or _is_not_worse(s)]
+    balanced = [s for s in settings if _loses_at_most(s, BALANCE_DROP, BALANCE_DECIBELS)]
+    quick = [s for s in settings if _loses_at_most(s, SPEED_DROP, SPEED_DECIBELS)]
+    found = [
+        _fastest("speed", quick or settings[:1], f"of those that lose at most {SPEED_DROP:.0%} of prompts"),
+        _fastest("balance", balanced or settings[:1], f"of those that lose at most {BALANCE_DROP:.0%} of prompts"),
+        _fastest(
+            "quality",
+            careful or settings[:1],
+            "of those that lose at most 1% of prompts, or at most 3% and within chance",
+        ),
+    ]
+    smallest = _smallest(balanced or settings[:1])
+    return [*found, *([smallest] if smallest is not None else [])]
+
+
+def _loses_at_most(setting: Setting, drop: float, decibels: float) -> bool:
+    quality = setting.quality
+    if quality.prompt_drop is not None:
+        return quality.prompt_drop.value <= drop
+    return quality.psnr is not None and quality.psnr.value >= decibels
+
+
+def _is_not_worse(setting: Setting) -> bool:
+    """Whether the drop is smaller than what chance makes of so many pictures, and not large for all that."""
+    drop = setting.quality.prompt_drop
+    return drop is not None and drop.low <= 0 and drop.value <= BALANCE_DROP
+
+
+def _fastest(goal: Goal, allowed: Sequence[Setting], among: str) -> Recommendation:
+    best = max(allowed, key=lambda setting: setting.speed_up.median)
+    speed = best.speed_up
+    why = (
+        f"{speed.median:.2f}x as fast as no-cache (quartiles {speed.q1:.2f} to {speed.q3:.2f}), the fastest {among}; "
+        f"{_quality_words(best)}{_tie_words(best, allowed)}."
+    )
+    return Recommendation(goal=goal, setting=best.name, why=why)
+
+
+def _smallest(allowed: Sequence[Setting]) -> Recommendation | None:
+    """None where memory was not measured."""
+    measured = [setting for setting in allowed if setting.memory.over_no_cache is not None]
+    if not measured:
+        return None
+    best = min(measured, key=lambda setting: setting.memory.peak_bytes)
+    why = (
+        f"The least peak, {best.memory.peak_bytes / 2**20:.0f} MiB or {best.memory.over_no_cache:.3f} of no-cache's, "
+        f"of those that lose at most {BALANCE_DROP:.0%} of prompts; {_quality_words(best)}."
+    )
+    return Recommendation(goal="memory", setting=best.name, why=why)
+
+
+def _quality_words(setting: Setting) -> str:
+    quality = setting.quality
+    if quality.prompt_drop is not None:
+        return f"prompt score {_points(quality.prompt_drop)} below no-cache's{_chance(quality.prompt_drop)}"
+    if quality.psnr is None:
+        return "quality not measured"
+    return f"median PSNR {quality.psnr.value:.1f} dB to no-cache (prompts cannot be judged by program here)"
+
+
+def _points(drop: Interval) -> str:
+    return f"{100 * drop.value:.1f} points ({100 * drop.low:.1f} to {100 * drop.high:.1f})"
+
+
+def _chance(drop: Interval) -> str:
+    return ", which is within chance" if drop.low <= 0 <= drop.high and drop.low < drop.high else ""
+
+
+def _tie_words(best: Setting, allowed: Sequence[Setting]) -> str:
+    """Other settings whose speed cannot be told from the best one's."""
+    ties = [s.name for s in allowed if s is not best and s.speed_up.q3 >= best.speed_up.q1]
+    return f"; within the quartiles as fast: {', '.join(ties)}" if ties else ""

@@ -1,0 +1,138 @@
+"""A benchmark: the same prompts and seeds under every setting in turn, resumable, then judged and put together."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from hart.benchmark.assemble import Finished, assemble
+from hart.benchmark.journal import Journal
+from hart.benchmark.machine import this_machine
+from hart.benchmark.memory import measure_memory
+from hart.benchmark.painter import Batch, Painter, compile_branches
+from hart.benchmark.quality import Judge, need_metrics
+from hart.benchmark.recommend import recommend
+from hart.benchmark.results import Machine, Results, Work
+from hart.benchmark.settings import NamedSetting
+from hart.benchmark.similarity import measured_table, similarity_table
+from hart.benchmark.work import WorkRequest, batches, describe_work, scenes_of
+from hart.pipeline import HARTPipeline
+
+logger = logging.getLogger(__name__)
+
+RESULTS = "results.json"
+
+
+def run_benchmark(
+    pipeline: HARTPipeline,
+    settings: Sequence[NamedSetting],
+    request: WorkRequest,
+    folder: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None = None,
+    text_model_path: str | os.PathLike[str] | None = None,
+    memory: bool = True,
+    progress: bool = True,
+    command: str = "run_benchmark",
+) -> Results:
+    """Measure settings and write `results.json`.
+
+    Finished batches stay in the folder; the same call goes on where a killed one stopped. A setting with an adaptive
+    threshold then begins to adapt anew.
+
+    Args:
+        pipeline: a loaded model; with `request.compiled` its blocks stay compiled.
+        settings: from `choose_settings`; the first is no-cache.
+        request: what to paint.
+        folder: the output folder.
+        checkpoint, text_model_path: where the pipeline was loaded from; None for the embedded model.
+        memory: measure peaks, each in a fresh process that loads `checkpoint` again.
+        progress: show a bar with the time left.
+        command: how it was called, for the record.
+
+    Raises:
+        ImportError: the packages for quality are missing; the message names the extra.
+        ValueError: the folder holds another run.
+        OSError: the folder cannot be written to; what was finished before is readable.
+    """
+    need_metrics()
+    work = describe_work(pipeline, checkpoint, request)
+    machine = this_machine(pipeline.device)
+    journal = Journal(Path(folder), identity(settings, work, machine))
+    table = measured_table(pipeline, work, journal.folder)
+    settings = [_with_table(setting, table.path) for setting in settings]
+    if request.compiled:
+        compile_branches(pipeline.model)
+    _paint(pipeline, settings, work, journal, progress)
+    peaks = {}
+    if memory:
+        peaks = measure_memory(settings, work, checkpoint, text_model_path, journal.folder, progress)
+    judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work))
+    finished = [Finished(setting, journal.of(setting.name), peaks.get(setting.name)) for setting in settings]
+    results = Results(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        machine=machine,
+        work=work,
+        settings=assemble(finished, work, judge),
+        similarity=similarity_table(table, work),
+    )
+    results.recommendations = recommend(results)
+    results.to_json(journal.folder / RESULTS)
+    return results
+
+
+def identity(settings: Sequence[NamedSetting], work: Work, machine: Machine) -> dict[str, Any]:
+    """What must be equal for a run to go on."""
+    ours = machine.model_dump()
+    return {
+        "work": work.model_dump(),
+        "machine": {name: ours[name] for name in ("processor", "cores", "accelerator", "python", "torch", "hart")},
+        "settings": {setting.name: setting.config.to_dict() for setting in settings},
+    }
+
+
+def _with_table(setting: NamedSetting, path: Path) -> NamedSetting:
+    """Settings that want a calibrated table and name none get the run's own."""
+    config = setting.config
+    if config.estimator != "calibrated" or config.sim_path is not None:
+        return setting
+    return replace(setting, config=replace(config, sim_path=str(path)))
+
+
+def _paint(
+    pipeline: HARTPipeline, settings: Sequence[NamedSetting], work: Work, journal: Journal, progress: bool
+) -> None:
+    """Round i: every setting paints batch i, in an order that each round turns by one."""
+    rounds = list(batches(work))
+    total = len(rounds) * len(settings)
+    done = sum(len(journal.of(setting.name)) for setting in settings)
+    if done == total:
+        return
+    painters = _warm_painters(pipeline, settings, work, rounds[0], progress)
+    with tqdm(total=total, initial=done, desc="benchmark", unit="batch", disable=not progress) as bar:
+        for batch in rounds:
+            turn = batch.index % len(painters)
+            for painter in painters[turn:] + painters[:turn]:
+                if journal.record(painter.setting.name, batch.index) is None:
+                    record, images = painter.paint(batch)
+                    journal.add(painter.setting, record, images, batch.index * work.batch_size)
+                    bar.update()
+
+
+def _warm_painters(
+    pipeline: HARTPipeline, settings: Sequence[NamedSetting], work: Work, batch: Batch, progress: bool
+) -> list[Painter]:
+    """A painter per setting that has painted one batch, which does not count."""
+    painters = [Painter(setting, pipeline, work.guidance_scale) for setting in settings]
+    for painter in tqdm(painters, desc="warm-up", unit="batch", disable=not progress):
+        painter.paint(batch)
+        painter.forget()
+    return painters
+
+
+__all__ = ["RESULTS", "run_benchmark"]

@@ -1,0 +1,96 @@
+"""What a run paints: prompts and seeds, batch by batch, and the checkpoint that paints them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hart import embedded_model_path
+from hart.benchmark.painter import Batch
+from hart.benchmark.results import Work
+from hart.evaluation import Scene, draw_scenes, parse_caption
+from hart.pipeline import HARTPipeline
+
+EMBEDDED = "embedded"
+SPLIT = "held-out"
+
+
+@dataclass(frozen=True)
+class WorkRequest:
+    """What to paint, and how.
+
+    Args:
+        num_pictures: N of each setting.
+        batch_size: pictures painted at once; the last batch may be smaller, and counts in no median of seconds.
+        guidance_scale: see `HARTPipeline`.
+        seed: picture i is painted with seed + i; it also decides which held-out scenes are drawn.
+        prompts: texts, used again and again where there are fewer than N; empty: held-out scenes, which the embedded
+            model can be judged on.
+        compiled: the branches are compiled.
+    """
+
+    num_pictures: int = 32
+    batch_size: int = 4
+    guidance_scale: float = 4.5
+    seed: int = 0
+    prompts: Sequence[str] = ()
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("num_pictures", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed is a whole number from 1.")
+
+    def texts(self) -> list[str]:
+        """The prompt of every picture."""
+        if self.prompts:
+            return [self.prompts[index % len(self.prompts)] for index in range(self.num_pictures)]
+        return [scene.caption() for scene in draw_scenes(self.num_pictures, SPLIT, self.seed)]
+
+
+def describe_work(pipeline: HARTPipeline, checkpoint: str | os.PathLike[str] | None, request: WorkRequest) -> Work:
+    """The request with what the model and the machine add to it."""
+    config = pipeline.model.config
+    return Work(
+        checkpoint=EMBEDDED if is_embedded(checkpoint) else os.fspath(checkpoint or EMBEDDED),
+        patch_nums=list(config.patch_nums),
+        depth=config.depth,
+        embed_dim=config.embed_dim,
+        device=str(pipeline.device),
+        dtype=str(pipeline.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        compiled=request.compiled,
+        batch_size=request.batch_size,
+        num_pictures=request.num_pictures,
+        guidance_scale=request.guidance_scale,
+        seed=request.seed,
+        prompts=request.texts(),
+    )
+
+
+def is_embedded(checkpoint: str | os.PathLike[str] | None) -> bool:
+    """Whether a path is the model inside this package."""
+    embedded = embedded_model_path().resolve()
+    return checkpoint is None or Path(checkpoint).resolve() in (embedded, embedded.parent)
+
+
+def scenes_of(work: Work) -> list[Scene] | None:
+    """The scene that every picture should show; None where no program can judge them.
+
+    Only the embedded model is judged so, on prompts that are all captions of its scenes.
+    """
+    if work.checkpoint != EMBEDDED:
+        return None
+    try:
+        return [parse_caption(prompt) for prompt in work.prompts]
+    except ValueError:
+        return None
+
+
+def batches(work: Work) -> Iterator[Batch]:
+    """Every batch of a run, in order."""
+    for index, start in enumerate(range(0, work.num_pictures, work.batch_size)):
+        prompts = work.prompts[start : start + work.batch_size]
+        yield Batch(index, prompts, [work.seed + start + row for row in range(len(prompts))])
