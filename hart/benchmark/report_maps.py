@@ -1,0 +1,162 @@
+"""Heat maps: similarities by layer and stage, hits by setting and stage."""
+
+import math
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+
+from hart.benchmark.report_svg import (
+    INK,
+    LINE,
+    PAPER,
+    Plot,
+    Width,
+    draw_both,
+    hide_frame,
+    new_figure,
+    plot_style,
+    to_svg,
+)
+from hart.benchmark.report_text import TIMES, shorten
+from hart.benchmark.results import Results, Similarity
+
+BRANCHES = {"attn": "attention", "mlp": "MLP"}
+CELL = 22.0
+"""Height of a row, in points."""
+
+Row = list[float | None]
+
+
+def similarity_maps(results: Results) -> Plot | None:
+    """True similarity of every layer's output to its last stage's, per branch; None where none was measured."""
+    similarity = results.similarity
+    if similarity is None or not similarity.table:
+        return None
+    tables = {BRANCHES.get(name, name): rows for name, rows in similarity.table.items()}
+    scale = _scale(similarity)
+    labels = [str(layer) for layer in range(max(len(rows) for rows in tables.values()))]
+    wide, narrow = draw_both(
+        "similarity",
+        lambda width, prefix: _draw(
+            tables, labels, similarity.stages, scale, ("layer", similarity.metric), width, prefix
+        ),
+    )
+    return Plot(
+        name="similarity",
+        title="What could be reused",
+        wide=wide,
+        narrow=narrow,
+        alt=f"Heat maps of {similarity.metric} by layer and stage for {' and '.join(tables)}. {_range(similarity)}",
+        caption=(
+            f"Similarity ({similarity.metric}) of what a layer computes at a stage to what reuse would put there. "
+            f"Higher can be reused at a lower price. {_range(similarity)} Crossed cells were not measured."
+        ),
+    )
+
+
+def hit_maps(results: Results) -> Plot | None:
+    """Share of layers that reused, by setting and stage per branch; None where no setting reuses anything."""
+    chosen = [setting for setting in results.settings if any(map(any, map(dict.values, setting.hits.values())))]
+    if not chosen:
+        return None
+    stages = sorted({int(stage) for setting in chosen for hits in setting.hits.values() for stage in hits})
+    tables: dict[str, list[Row]] = {
+        title: [[setting.hits.get(branch, {}).get(str(stage)) for stage in stages] for setting in chosen]
+        for branch, title in BRANCHES.items()
+    }
+    names = [setting.name for setting in chosen]
+    wide, narrow = draw_both(
+        "hits",
+        lambda width, prefix: _draw(
+            tables, names, stages, Normalize(0, 1), ("", "share of layers that reused"), width, prefix
+        ),
+    )
+    return Plot(
+        name="hits",
+        title="What was reused",
+        wide=wide,
+        narrow=narrow,
+        alt=f"Heat maps of the share of layers that reused, by stage, for {len(chosen)} settings: {', '.join(names)}.",
+        caption=(
+            "Share of layers that reused at each stage, averaged over pictures; crossed cells were not measured. "
+            "Settings that reuse nothing are left out."
+        ),
+    )
+
+
+def _scale(similarity: Similarity) -> Normalize:
+    values = _values(similarity)
+    return Normalize(min(values, default=0.0), max(values, default=1.0))
+
+
+def _values(similarity: Similarity) -> list[float]:
+    cells = [cell for rows in similarity.table.values() for row in rows for cell in row]
+    return [cell for cell in cells if cell is not None and math.isfinite(cell)]
+
+
+def _range(similarity: Similarity) -> str:
+    values = _values(similarity)
+    return f"Values from {min(values):.2f} to {max(values):.2f}." if values else "Nothing was measured."
+
+
+def _draw(
+    tables: dict[str, list[Row]],
+    names: Sequence[str],
+    stages: Sequence[int],
+    scale: Normalize,
+    labels: tuple[str, str],
+    width: Width,
+    prefix: str,
+) -> str:
+    """Maps side by side, one under the other on the narrow plot; `labels` are of the rows and of the colours."""
+    count = len(tables)
+    with plot_style(width, prefix):
+        colours = matplotlib.colormaps["viridis"]
+        figure = new_figure(width, (CELL * len(names) + 60) * (count if width.narrow else 1) + 55)
+        shape = (count, 1) if width.narrow else (1, count)
+        grid = figure.subplots(*shape, squeeze=False, sharey=not width.narrow)
+        for axes, (title, rows) in zip(grid.flat, tables.items(), strict=True):
+            axes.set_title(title)
+            _draw_map(axes, rows, scale, colours)
+            axes.set_xticks([column + 0.5 for column in range(len(stages))], [str(stage) for stage in stages])
+            axes.set_yticks(
+                [row + 0.5 for row in range(len(names))], [shorten(name, width.letters) for name in names], color=INK
+            )
+            axes.set_ylabel(labels[0] if axes in grid[:, 0] else "")
+            axes.tick_params(axis="x", labelsize=width.font * 0.85)
+        for axes in grid[-1]:
+            axes.set_xlabel("stage, by its tokens")
+        shades = matplotlib.cm.ScalarMappable(scale, colours)
+        bar = figure.colorbar(shades, ax=grid, location="bottom", aspect=40, fraction=0.03, shrink=0.6, label=labels[1])
+        if bar.solids is not None:
+            bar.solids.set_rasterized(False)  # else a picture inside the SVG
+        bar.outline.set_visible(False)
+        return to_svg(figure, prefix)
+
+
+def _draw_map(axes: Axes, rows: Sequence[Row], scale: Normalize, colours: Colormap) -> None:
+    """Cells with their numbers; a cross where there is none."""
+    hide_frame(axes)
+    for row, cells in enumerate(rows):
+        for column, value in enumerate(cells):
+            if value is None or not math.isfinite(value):
+                _draw_cell(axes, row, column, "none", TIMES, LINE)
+                continue
+            shade = float(scale(value))
+            dark = shade < 0.55
+            if value == 0:
+                _draw_cell(axes, row, column, "none", "0", LINE)
+                continue
+            text = f"{value:.2f}".replace("0.", ".").replace("1.00", "1")
+            _draw_cell(
+                axes, row, column, matplotlib.colors.to_hex(colours(shade)), text, "#ffffff" if dark else "#000000"
+            )
+    axes.set_xlim(0, max(map(len, rows), default=1))
+    axes.set_ylim(len(rows), 0)
+
+
+def _draw_cell(axes: Axes, row: int, column: int, fill: str, text: str, colour: str) -> None:
+    axes.add_patch(matplotlib.patches.Rectangle((column, row), 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1))
+    axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=7.5)

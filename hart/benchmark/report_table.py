@@ -1,0 +1,107 @@
+"""The table of all figures: what its columns show, how they sort, and in words what a difference is worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hart.benchmark import report_text as words
+from hart.benchmark.report_text import NOT_MEASURED
+from hart.benchmark.results import Interval, Results, Setting
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, a second line under it, and the number it sorts by (None: last)."""
+
+    text: str
+    below: str = ""
+    key: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting with its number and its cells in the order of the columns."""
+
+    number: int
+    setting: Setting
+    cells: list[Cell]
+
+
+Column = Callable[[Setting], Cell]
+
+
+def table_columns() -> list[str]:
+    """Headings, those of number and setting left out."""
+    return list(_COLUMNS)
+
+
+def table_rows(results: Results) -> list[Row]:
+    """A row per setting; 0 is no-cache."""
+    return [
+        Row(number, setting, [column(setting) for column in _COLUMNS.values()])
+        for number, setting in enumerate(results.settings)
+    ]
+
+
+def _speed_up(setting: Setting) -> Cell:
+    spread = setting.speed_up
+    return Cell(words.times(spread.median), words.quartiles(spread), spread.median)
+
+
+def _seconds(setting: Setting) -> Cell:
+    spread = setting.batch_seconds
+    return Cell(words.seconds(spread.median), f"{spread.q1:.3g}{words.TO}{spread.q3:.3g}", spread.median)
+
+
+def _difference(setting: Setting) -> Cell:
+    drop = setting.quality.prompt_drop
+    if drop is None:
+        return Cell(NOT_MEASURED)
+    verdict = "within chance" if drop.low <= 0 <= drop.high else "lower" if drop.value > 0 else "higher"
+    below = f"{verdict} ({-100 * drop.high:+.1f} to {-100 * drop.low:+.1f})"
+    return Cell(f"{-100 * drop.value + 0.0:+.1f} points", below, -drop.value)
+
+
+def _measured(interval: Interval | None, digits: int, factor: float = 1.0, unit: str = "") -> Cell:
+    if interval is None:
+        return Cell(NOT_MEASURED)
+    low, high = factor * interval.low, factor * interval.high
+    return Cell(f"{factor * interval.value:.{digits}f}{unit}", f"{low:.{digits}f} to {high:.{digits}f}", interval.value)
+
+
+def _psnr(setting: Setting) -> Cell:
+    psnr = setting.quality.psnr
+    if psnr is not None and psnr.value >= words.SAME_PSNR:
+        return Cell("the same pictures", key=psnr.value)
+    return _measured(psnr, 1, unit=" dB")
+
+
+def _frechet(setting: Setting) -> Cell:
+    frechet = setting.quality.frechet
+    return Cell(NOT_MEASURED) if frechet is None else Cell(f"{frechet:.2f}", key=frechet)
+
+
+def _memory(setting: Setting) -> Cell:
+    memory = setting.memory
+    below = "" if memory.over_no_cache is None else f"{memory.over_no_cache:.3f}{words.TIMES} no-cache"
+    return Cell(words.size(memory.peak_bytes), below, memory.peak_bytes)
+
+
+def price(setting: Setting) -> dict[str, Cell]:
+    """What a recommended setting costs in quality and memory."""
+    return {name: _COLUMNS[name](setting) for name in ("Prompt score", "PSNR", "Peak memory")}
+
+
+_COLUMNS: dict[str, Column] = {
+    "Speed-up": _speed_up,
+    "Seconds per batch": _seconds,
+    "Prompt score": lambda setting: _measured(setting.quality.prompt_score, 1, 100, "%"),
+    "Score to no-cache": _difference,
+    "PSNR": _psnr,
+    "SSIM": lambda setting: _measured(setting.quality.ssim, 3),
+    "Feature distance": lambda setting: _measured(setting.quality.feature_distance, 3),
+    "Fréchet distance": _frechet,
+    "Peak memory": _memory,
+    "Cache": lambda setting: Cell(words.size(setting.memory.cache_peak_bytes), key=setting.memory.cache_peak_bytes),
+    "Hits": lambda setting: Cell(words.percent(setting.hit_rate), key=setting.hit_rate),
+    "FLOPs saved": lambda setting: Cell(words.percent(setting.flops_saved), key=setting.flops_saved),
+}
