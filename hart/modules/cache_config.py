@@ -46,6 +46,8 @@ class HARTCacheConfig:
         select_per_row: guided and unguided rows may refresh different tokens, as in FastVAR.
         reuse_codes: codes of reused tokens: 'sampled', or 'soft' for the expected embedding.
         drop_stages: stages that are not run at all; the picture keeps what it has. The control for every other setting.
+        unguided_from: stage from which on guidance is left out: the unconditional rows are not run, about half of the
+            work, and codes are drawn from the conditional logits. None for never.
         attn_kv: keys and values of tokens whose attention is reused: 'append' them for later stages, or 'drop' them.
         estimator: 'calibrated' reads similarities from a table, 'online' estimates them during the run, 'auto' takes
             the table where one is loaded.
@@ -84,6 +86,7 @@ class HARTCacheConfig:
     select_per_row: bool = False
     reuse_codes: str = "sampled"
     drop_stages: list[int] = field(default_factory=list)
+    unguided_from: int | None = None
     attn_kv: str = "append"
     estimator: str = "auto"
     similarity_metric: str = "cosine"
@@ -146,7 +149,8 @@ class HARTCacheConfig:
     @property
     def changes_nothing(self) -> bool:
         """Whether painting with this config is painting without one."""
-        return not self.drop_stages and not (self.skip_stages and self.enables_a_branch)
+        skips = bool(self.skip_stages) and self.enables_a_branch
+        return not (skips or self.drop_stages or self.unguided_from)
 
     def may_reuse(self, branch: str, layer: int, depth: int) -> bool:
         """Whether a branch ("attn" or "mlp") of this layer may reuse, in a model of `depth` layers."""
@@ -252,6 +256,8 @@ class HARTCacheConfig:
             parts += self._further_parts()
         if self.drop_stages:
             parts.append(f"drop{_joined(self.drop_stages)}")
+        if self.unguided_from:
+            parts.append(f"unguided{self.unguided_from}")
         return "hart-" + ("_".join(parts) or "nocache")
 
     def describe(self) -> str:
@@ -272,12 +278,14 @@ class HARTCacheConfig:
             sentences.append(f"tokens computed all the same: {ratios} by {self.token_selector}, the others {rest}")
         if self.drop_stages:
             sentences.append(f"stages {_listed(self.drop_stages)} are not run")
+        if self.unguided_from:
+            sentences.append(f"from stage {self.unguided_from} on there is no guidance")
         text = "; ".join(sentences)
         return f"{text[0].upper()}{text[1:]}."
 
     def _further_parts(self) -> list[str]:
         shown = {"skip_stages", "cache_stages", "enable_attn_cache", "enable_mlp_cache", "threshold"}
-        shown |= {"adaptive_threshold", "interpolation_mode", "drop_stages"}
+        shown |= {"adaptive_threshold", "interpolation_mode", "drop_stages", "unguided_from"}
         default, parts = HARTCacheConfig(), []
         for entry in fields(self):
             value = getattr(self, entry.name)

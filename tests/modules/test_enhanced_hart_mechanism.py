@@ -223,6 +223,48 @@ def test_operations_by_hand(tiny):
     assert statistics["flops_computed"] == sum(by_stage[:3]) and statistics["flops_saved"] == by_stage[3]
 
 
+# -- without the unconditional half ---------------------------------------------------------------------------------
+
+
+def paint_text(model: EnhancedHARTForT2I, batch: int = 1, **settings) -> Tensor:
+    """As `paint`, with features that the unconditional half does not have."""
+    sizes = (batch, model.config.context_token, model.config.context_dim)
+    features = torch.randn(sizes, generator=torch.Generator().manual_seed(1))
+    position, mask = torch.arange(sizes[1]).repeat(batch, 1), torch.ones(sizes[:2], dtype=torch.long)
+    given = {"g_seed": 3, "context_position_ids": position, "context_mask": mask, "decode": False} | settings
+    return model.autoregressive_infer_cfg(batch, features, **given)
+
+
+def test_without_guidance_the_unconditional_half_changes_nothing(enhanced):
+    guided = paint_text(enhanced, batch=2, cfg=0.0)
+    enhanced.set_cache_config(HARTCacheConfig(unguided_from=4))
+    torch.testing.assert_close(paint_text(enhanced, batch=2, cfg=0.0), guided, rtol=0, atol=1e-4)
+
+
+def test_guidance_is_left_at_the_stage_named(enhanced):
+    maps: dict[str, list[Tensor]] = {"guided": [], "left": []}
+
+    def note(name: str):
+        return lambda index, info: maps[name].append(info.f_hat.clone())
+
+    paint_text(enhanced, cfg=3.0, callback_on_stage_end=note("guided"))
+    enhanced.set_cache_config(HARTCacheConfig(unguided_from=100))
+    enhanced.reset_cache_statistics()
+    paint_text(enhanced, cfg=3.0, callback_on_stage_end=note("left"))
+    same = [torch.equal(a, b) for a, b in zip(maps["guided"], maps["left"], strict=True)]
+    assert same == [True] * 7 + [False] * 3
+    statistics = enhanced.get_cache_statistics()
+    assert 0.35 < statistics["flops_saved_ratio"] < 0.5 and statistics["hits"] == 0
+
+
+def test_kept_maps_go_on_without_the_unconditional_half(enhanced):
+    enhanced.set_cache_config(config(unguided_from=256))
+    enhanced.reset_cache_statistics()
+    assert paint(enhanced, batch=2, cfg=3.0).isfinite().all()
+    statistics = enhanced.get_cache_statistics()
+    assert statistics["cache_hit_rate"] == 1 and statistics["misses"]["empty"] == 0
+
+
 STAGES = st.lists(st.integers(2, 6), min_size=1, max_size=3, unique=True).map(lambda sides: (1, *sorted(sides)))
 
 
@@ -248,6 +290,7 @@ def painting(draw: st.DrawFn) -> tuple[tuple[int, ...], HARTCacheConfig]:
         select_per_row=draw(st.booleans()),
         reuse_codes=draw(st.sampled_from(["sampled", "soft"])),
         drop_stages=draw(some),
+        unguided_from=draw(st.none() | st.sampled_from(later)),
         attn_kv=draw(st.sampled_from(["append", "drop"])),
         estimator=draw(st.sampled_from(["auto", "online"])),
         similarity_metric=draw(st.sampled_from(["cosine", "centred_cosine", "relative_l2"])),

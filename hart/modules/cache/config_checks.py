@@ -71,6 +71,7 @@ RULES: dict[str, Rule] = {
     "select_per_row": _FLAG,
     "reuse_codes": _one_of("sampled", "soft"),
     "drop_stages": _STAGES,
+    "unguided_from": _or_none(_COUNT),
     "attn_kv": _one_of("append", "drop"),
     "estimator": _one_of("auto", "online", "calibrated"),
     "similarity_metric": _NAME,
@@ -112,8 +113,8 @@ def check_names(config: "HARTCacheConfig", names: Mapping[str, Collection[str]])
 def check_stages(config: "HARTCacheConfig", stages: Sequence[int]) -> None:
     """Whether the stages named exist in this pyramid and fit together."""
     known = set(stages)
-    for field in ("skip_stages", "cache_stages", "drop_stages", "refresh_ratio"):
-        for stage in getattr(config, field):
+    for field in ("skip_stages", "cache_stages", "drop_stages", "refresh_ratio", "unguided_from"):
+        for stage in _named_stages(config, field):
             if stage not in known:
                 raise ValueError(f"{field} names stage {stage}; allowed are {', '.join(map(str, stages))}.")
     _check_apart(config, stages[0])
@@ -136,9 +137,16 @@ def check_layers(config: "HARTCacheConfig", depth: int) -> None:
                 raise ValueError(f"{field} names layer {layer}; allowed are 0 to {depth - 1}.")
 
 
+def _named_stages(config: "HARTCacheConfig", field: str) -> Collection[int]:
+    value = getattr(config, field)
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else value
+
+
 def _check_apart(config: "HARTCacheConfig", first: int) -> None:
-    for field in ("skip_stages", "drop_stages"):
-        if first in getattr(config, field):
+    for field in ("skip_stages", "drop_stages", "unguided_from"):
+        if first in _named_stages(config, field):
             raise ValueError(
                 f"{field} names stage {first}; allowed are later stages only, "
                 f"for stage {first} is computed together with the text."

@@ -30,12 +30,13 @@ class FlopCounter:
         }
         self.done: Counter[int] = Counter()
         self.in_rounds: set[int] = set()
-        self.rows = self.text = self.width = 0
+        self.rows = self.all_rows = self.text = self.width = 0
 
     def stage(self, index: int, shape: Sequence[int]) -> None:
         """A stage begins with tokens of this shape [R, n, C]; the first stage's are the text."""
+        self.rows = shape[0]
         if index == 0:
-            self.rows, self.text, self.width = shape
+            self.all_rows, self.text, self.width = shape
         elif shape[1] < self.tokens[index]:
             self.in_rounds.add(index)
 
@@ -43,7 +44,7 @@ class FlopCounter:
         """A branch computed this many tokens of every row."""
         kv = getattr(stage, "kv", None)
         seen = kv.lengths[layer] if kind == ATTENTION and kv is not None else num_tokens
-        self.done[index] += self._cost(kind, layer, num_tokens, seen)
+        self.done[index] += self.rows * self._cost(kind, layer, num_tokens, seen)
 
     def keys_values(self, index: int, num_tokens: int) -> None:
         """Keys and values alone were projected."""
@@ -60,13 +61,13 @@ class FlopCounter:
             if index in self.in_rounds:
                 full += self.done[index]
             else:
-                full += sum(self._cost(kind, layer, tokens, seen) for kind, layer in self.weights)
+                full += self.all_rows * sum(self._cost(kind, layer, tokens, seen) for kind, layer in self.weights)
         done = sum(self.done.values())
         return done, max(0, full - done)
 
     def _cost(self, kind: str, layer: int, tokens: int, seen: int) -> int:
         attention = 4 * tokens * seen * self.width if kind == ATTENTION else 0
-        return self.rows * (2 * self.weights[kind, layer] * tokens + attention)
+        return 2 * self.weights[kind, layer] * tokens + attention
 
 
 def _matrix_weights(module: nn.Module) -> int:

@@ -37,6 +37,13 @@ class NoCache:
         """Whether a stage is not run at all."""
         return False
 
+    def unguided(self, index: int) -> bool:
+        """Whether a stage, and all after it, runs the conditional rows alone."""
+        return False
+
+    def keep_rows(self, rows: int) -> None:
+        """Only the first rows go on from here."""
+
     def begin_stage(self, start: StageStart) -> Tensor | None:
         """Decide how a stage is run; the places [R, m] of the only tokens to run, or None for all."""
         return None

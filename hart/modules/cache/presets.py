@@ -70,6 +70,9 @@ def _move(fields: dict[str, Any], base: Sequence[int], stages: Sequence[int]) ->
         if field in fields:
             first = [] if field == "cache_stages" else [stages[0]]
             moved[field] = [target[s] for s in fields[field] if s in target and target[s] not in first]
+    if fields.get("unguided_from") is not None:
+        stage = target.get(fields["unguided_from"])
+        moved["unguided_from"] = stage if stage != stages[0] else None
     if "refresh_ratio" in fields:
         ratios = {target.get(int(stage)): ratio for stage, ratio in fields["refresh_ratio"].items()}
         moved["refresh_ratio"] = {stage: ratio for stage, ratio in ratios.items() if stage in moved["skip_stages"]}

@@ -79,23 +79,26 @@ def num_selected(ratio: float, num_tokens: int) -> int:
     return min(num_tokens, math.ceil(round(ratio * num_tokens, 6)))
 
 
-def select_tokens(scores: Tensor, ratio: float, rows: int, per_row: bool = False) -> Tensor:
+def select_tokens(
+    scores: Tensor, ratio: float, rows: int, per_row: bool = False, pictures: int | None = None
+) -> Tensor:
     """Places of the most important tokens [R, ceil(ratio * n)], ascending; of equal ones the first in the map.
 
     Args:
         scores: importance [R, n] or [B, n].
         ratio: part of the tokens.
-        rows: R, even.
+        rows: R, once or twice the pictures.
         per_row: False gives the two halves of a picture the same tokens, by the mean of their scores, so that guidance
             compares like with like; True selects for each row.
+        pictures: B; None for half of the rows.
 
     Raises:
-        ValueError: rows do not fit the scores.
+        ValueError: rows do not fit the scores or the pictures.
     """
-    pictures = rows // 2
-    if rows % 2 or scores.shape[0] not in (rows, pictures):
+    pictures = rows // 2 if pictures is None else pictures
+    if rows not in (pictures, 2 * pictures) or scores.shape[0] not in (rows, pictures):
         raise ValueError(f"rows is {rows}; allowed for scores {list(scores.shape)} is an even number, once or twice.")
-    if not per_row and scores.shape[0] == rows:
+    if not per_row and scores.shape[0] == 2 * pictures:
         scores = scores.float().reshape(2, pictures, -1).mean(0)
     order = scores.sort(dim=1, descending=True, stable=True).indices
     chosen = order[:, : num_selected(ratio, scores.shape[1])].sort(dim=1).values

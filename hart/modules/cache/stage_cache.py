@@ -79,6 +79,13 @@ class StageCache(NoCache):
     def drops(self, index: int) -> bool:
         return self.plan.stages[index].drop
 
+    def unguided(self, index: int) -> bool:
+        first = self.config.unguided_from
+        return first is not None and self.plan.stages[index].tokens >= first
+
+    def keep_rows(self, rows: int) -> None:
+        self.store.keep_rows(rows)
+
     def begin_stage(self, start: StageStart) -> Tensor | None:
         plan = self.plan.stages[start.index]
         self.flops.stage(start.index, start.x_RnC.shape)
@@ -218,7 +225,8 @@ class StageCache(NoCache):
             start.map_BcPP,
         )
         scores = score_tokens(self.config.token_selector, given)
-        return select_tokens(scores, ratio, start.x_RnC.shape[0], self.config.select_per_row)
+        pictures = start.map_BcPP.shape[0]
+        return select_tokens(scores, ratio, start.x_RnC.shape[0], self.config.select_per_row, pictures)
 
     def _previous_input(self, plan: StagePlan, start: StageStart) -> Tensor | None:
         """The input tokens of the kept stage, upsampled to this one."""

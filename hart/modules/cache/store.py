@@ -94,6 +94,11 @@ class FeatureStore:
         for key in [key for key, stored in self._maps.items() if unneeded(stored)]:
             self.free(key)
 
+    def keep_rows(self, rows: int) -> None:
+        """Give up all but the first rows of every map."""
+        for stored in list(self._maps.values()):
+            self.put(stored.key, stored.side, stored.x_RnC[:rows])
+
     def clear(self) -> None:
         """Give up all maps; peak and counts stay."""
         self._maps.clear()

@@ -28,3 +28,7 @@ class KVCache:
         self.values[layer, :, :, start:end] = v_RHnd
         self.lengths[layer] = end
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def keep_rows(self, rows: int) -> None:
+        """Only the first rows go on from here."""
+        self.keys, self.values = self.keys[:, :rows], self.values[:, :rows]

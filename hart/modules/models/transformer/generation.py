@@ -125,10 +125,13 @@ class Generation:
         self.cache = model.new_cache()
         self.codebook_Vc = self.quantizer.embedding.weight.float()
         self.noise_used = 0
+        self.halves = 2  # conditional and unconditional rows
         self.tokens_RnC = self.text_tokens()
 
     def run_stage(self, index: int) -> None:
         """Run a stage, add what it gives to the latent map, and make the next stage's tokens."""
+        if self.halves == 2 and self.cache.unguided(index):
+            self.leave_guidance()
         if index == self.num_stages - 1:
             self.paint_last_stage(self.tokens_RnC)
             return
@@ -153,6 +156,16 @@ class Generation:
         self.pooled_RC = model.pooled_text(self.text_RTC, mask_RT)
         self.text_position_RT = position_RT
 
+    def leave_guidance(self) -> None:
+        """Go on with the conditional rows alone."""
+        rows = self.inputs.B
+        self.halves = 1
+        self.tokens_RnC, self.text_position_RT = self.tokens_RnC[:rows], self.text_position_RT[:rows]
+        self.head_condition = (self.head_condition[0][:rows], self.head_condition[1][:rows])
+        self.pooled_RC = None if self.pooled_RC is None else self.pooled_RC[:rows]
+        self.kv.keep_rows(rows)
+        self.cache.keep_rows(rows)
+
     def text_tokens(self) -> Tensor:
         """Input of the first stage [R, T, C]: the text."""
         tokens_RTC = self.text_RTC + self.levels_KC[0]
@@ -161,13 +174,13 @@ class Generation:
         return tokens_RTC
 
     def image_tokens(self, index: int, map_Bcpp: Tensor) -> Tensor:
-        """Input of a later stage [R, p*p, C]: the accumulated map at its size, the same for both halves."""
+        """Input of a later stage [R, p*p, C]: the accumulated map at its size, the same for all rows of a picture."""
         embed = self.model.word_embed
         tokens_BnC = embed(map_Bcpp.flatten(2).transpose(1, 2).to(embed.weight.dtype)) + self.levels_KC[index]
         if self.config.attn_type == "gpt2":
             start = self.config.context_token + sum(side * side for side in self.sides[1:index])
             tokens_BnC = tokens_BnC + self.model.pos_1LC[:, start : start + tokens_BnC.shape[1]]
-        return tokens_BnC.repeat(2, 1, 1)
+        return tokens_BnC.repeat(self.halves, 1, 1)
 
     def stage(self, index: int) -> Stage:
         """What the blocks need to know; the rotary tables are made here, once per stage."""
@@ -222,7 +235,9 @@ class Generation:
     def draw_codes(self, index: int, x_RnC: Tensor) -> tuple[Tensor, Tensor]:
         """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling."""
         inputs, ratio = self.inputs, self.ratio(index)
-        logits_BnV = guide(self.model.get_logits(x_RnC, self.head_condition), float(inputs.cfg) * ratio)
+        logits_BnV = self.model.get_logits(x_RnC, self.head_condition)
+        if self.halves == 2:
+            logits_BnV = guide(logits_BnV, float(inputs.cfg) * ratio)
         self._check_finite(index, logits_BnV)
         keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
         keep_top_p(logits_BnV, inputs.top_p)
@@ -282,9 +297,11 @@ class Generation:
         idx_Bm, codes_Bmc = self.draw_codes(index, x_RmC)
         if self.inputs.final_stage != 0:
             return codes_Bmc.float()
-        hard_Rmc = F.embedding(idx_Bm, self.codebook_Vc).repeat(2, 1, 1)
+        hard_Rmc = F.embedding(idx_Bm, self.codebook_Vc).repeat(self.halves, 1, 1)
         z_NC = self.model.diffusion_condition(x_RmC, hard_Rmc).flatten(0, 1)
         guidance = float(self.inputs.cfg) * self.ratio(index)
+        if self.halves == 1:
+            z_NC, guidance = z_NC.repeat(2, 1), 0.0  # of which the head reads the first half
         residual = self.model.diffloss.sample(z_NC, cfg=guidance, **self._diffusion_noise())
         return codes_Bmc.float() + residual.view(*idx_Bm.shape, -1)
 
@@ -308,7 +325,7 @@ class Generation:
             orders_BN = self.random.orders(side * side)
         orders_BN, parts, end = orders_BN.to(self.f_hat.device, torch.long), [], side * side
         for count in tokens_to_decode(side, rounds):
-            parts.append(orders_BN[:, end - count : end].sort(dim=1).values.repeat(2, 1))
+            parts.append(orders_BN[:, end - count : end].sort(dim=1).values.repeat(self.halves, 1))
             end -= count
         return parts
 
