@@ -42,13 +42,17 @@ class Judge:
         self._plain: tuple[list[str], _Seen] | None = None
 
     def judge(self, files: Sequence[str], plain_files: Sequence[str]) -> Quality:
-        """Figures of a setting's pictures beside no-cache's, in the same order; all intervals are over pictures."""
+        """Figures of a setting's pictures beside no-cache's, in the same order; all intervals are over pictures.
+
+        No-cache's own PSNR, which would be infinite, is left out.
+        """
         if self._plain is None or self._plain[0] != list(plain_files):
             self._plain = list(plain_files), self._see(plain_files)
         plain = self._plain[1]
-        ours = plain if list(files) == list(plain_files) else self._see(files)
+        is_plain = list(files) == list(plain_files)
+        ours = plain if is_plain else self._see(files)
         quality = Quality(
-            psnr=bootstrap_interval(psnr_values(ours.pictures, plain.pictures), "median"),
+            psnr=None if is_plain else bootstrap_interval(psnr_values(ours.pictures, plain.pictures), "median"),
             ssim=bootstrap_interval(ssim_values(ours.pictures, plain.pictures)),
             feature_distance=bootstrap_interval(feature_distances(ours.features, plain.features)),
             frechet=frechet_distance(ours.features.pooled, plain.features.pooled),

@@ -12,22 +12,29 @@ QUALITY_DECIBELS, BALANCE_DECIBELS, SPEED_DECIBELS = 30.0, 25.0, 18.0
 
 
 def recommend(results: Results) -> list[Recommendation]:
-    """The best measured setting for every goal; no-cache where nothing else is allowed."""
-    settings = results.settings
-    careful = [s for s in settings if _loses_at_most(s, QUALITY_DROP, QUALITY_DECIBELS) or _is_not_worse(s)]
-    balanced = [s for s in settings if _loses_at_most(s, BALANCE_DROP, BALANCE_DECIBELS)]
-    quick = [s for s in settings if _loses_at_most(s, SPEED_DROP, SPEED_DECIBELS)]
+    """The best measured setting for every goal; no-cache is allowed for all of them."""
+    plain, *others = results.settings
+    careful = [s for s in others if _loses_at_most(s, QUALITY_DROP, QUALITY_DECIBELS) or _is_not_worse(s)]
+    balanced = [s for s in others if _loses_at_most(s, BALANCE_DROP, BALANCE_DECIBELS)]
+    quick = [s for s in others if _loses_at_most(s, SPEED_DROP, SPEED_DECIBELS)]
+    judged = plain.quality.prompt_score is not None
     found = [
-        _fastest("speed", quick or settings[:1], f"of those that lose at most {SPEED_DROP:.0%} of prompts"),
-        _fastest("balance", balanced or settings[:1], f"of those that lose at most {BALANCE_DROP:.0%} of prompts"),
+        _fastest("speed", [plain, *quick], _limit(judged, SPEED_DROP, SPEED_DECIBELS)),
+        _fastest("balance", [plain, *balanced], _limit(judged, BALANCE_DROP, BALANCE_DECIBELS)),
         _fastest(
             "quality",
-            careful or settings[:1],
-            "of those that lose at most 1% of prompts, or at most 3% and within chance",
+            [plain, *careful],
+            _limit(judged, QUALITY_DROP, QUALITY_DECIBELS) + (", or 3% and within chance" if judged else ""),
         ),
     ]
-    smallest = _smallest(balanced or settings[:1])
+    smallest = _smallest([plain, *balanced], _limit(judged, BALANCE_DROP, BALANCE_DECIBELS))
     return [*found, *([smallest] if smallest is not None else [])]
+
+
+def _limit(judged: bool, drop: float, decibels: float) -> str:
+    if judged:
+        return f"of those that lose at most {drop:.0%} of prompts"
+    return f"of those whose median PSNR to no-cache is at least {decibels:.0f} dB"
 
 
 def _loses_at_most(setting: Setting, drop: float, decibels: float) -> bool:
@@ -45,6 +52,9 @@ def _is_not_worse(setting: Setting) -> bool:
 
 def _fastest(goal: Goal, allowed: Sequence[Setting], among: str) -> Recommendation:
     best = max(allowed, key=lambda setting: setting.speed_up.median)
+    if best is allowed[0]:
+        why = f"Nothing measured is faster than no-cache {among}."
+        return Recommendation(goal=goal, setting=best.name, why=why)
     speed = best.speed_up
     why = (
         f"{speed.median:.2f}x as fast as no-cache (quartiles {speed.q1:.2f} to {speed.q3:.2f}), the fastest {among}; "
@@ -53,15 +63,18 @@ def _fastest(goal: Goal, allowed: Sequence[Setting], among: str) -> Recommendati
     return Recommendation(goal=goal, setting=best.name, why=why)
 
 
-def _smallest(allowed: Sequence[Setting]) -> Recommendation | None:
+def _smallest(allowed: Sequence[Setting], among: str) -> Recommendation | None:
     """None where memory was not measured."""
     measured = [setting for setting in allowed if setting.memory.over_no_cache is not None]
     if not measured:
         return None
     best = min(measured, key=lambda setting: setting.memory.peak_bytes)
+    if best is allowed[0]:
+        why = f"Nothing measured takes less memory than no-cache {among}."
+        return Recommendation(goal="memory", setting=best.name, why=why)
     why = (
         f"The least peak, {best.memory.peak_bytes / 2**20:.0f} MiB or {best.memory.over_no_cache:.3f} of no-cache's, "
-        f"of those that lose at most {BALANCE_DROP:.0%} of prompts; {_quality_words(best)}."
+        f"{among}; {_quality_words(best)}."
     )
     return Recommendation(goal="memory", setting=best.name, why=why)
 
@@ -69,21 +82,20 @@ def _smallest(allowed: Sequence[Setting]) -> Recommendation | None:
 def _quality_words(setting: Setting) -> str:
     quality = setting.quality
     if quality.prompt_drop is not None:
-        return f"prompt score {_points(quality.prompt_drop)} below no-cache's{_chance(quality.prompt_drop)}"
-    if quality.psnr is None:
-        return "quality not measured"
-    return f"median PSNR {quality.psnr.value:.1f} dB to no-cache (prompts cannot be judged by program here)"
+        return f"prompt score {_change(quality.prompt_drop)}"
+    assert quality.psnr is not None
+    return f"median PSNR {quality.psnr.value:.1f} dB to no-cache (no program judges prompts here)"
 
 
-def _points(drop: Interval) -> str:
-    return f"{100 * drop.value:.1f} points ({100 * drop.low:.1f} to {100 * drop.high:.1f})"
-
-
-def _chance(drop: Interval) -> str:
-    return ", which is within chance" if drop.low <= 0 <= drop.high and drop.low < drop.high else ""
+def _change(drop: Interval) -> str:
+    if drop.low == drop.high == 0:
+        return "as no-cache's"
+    points = f"{abs(100 * drop.value):.1f} points {'below' if drop.value >= 0 else 'above'} no-cache's"
+    chance = ", within chance" if drop.low <= 0 <= drop.high else ""
+    return f"{points} (95%: {-100 * drop.high:+.1f} to {-100 * drop.low:+.1f}{chance})"
 
 
 def _tie_words(best: Setting, allowed: Sequence[Setting]) -> str:
     """Other settings whose speed cannot be told from the best one's."""
-    ties = [s.name for s in allowed if s is not best and s.speed_up.q3 >= best.speed_up.q1]
+    ties = [s.name for s in allowed[1:] if s is not best and s.speed_up.q3 >= best.speed_up.q1]
     return f"; within the quartiles as fast: {', '.join(ties)}" if ties else ""

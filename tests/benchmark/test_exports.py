@@ -1,0 +1,57 @@
+"""Folder layouts that other tools read."""
+
+import json
+
+import pytest
+import torch
+
+from hart.benchmark.exports import EXPORTS
+from hart.benchmark.pictures import load_picture, save_picture
+from tests.benchmark.conftest import setting
+
+
+@pytest.fixture
+def run(results_of, tmp_path):
+    """Three pictures, two of them of one prompt, each with its number as its colour."""
+    for index in range(3):
+        save_picture(torch.full((3, 4, 4), index / 10), tmp_path / "run/pictures/no-cache" / f"{index:05d}")
+    return results_of(setting("no-cache", 1.0)), tmp_path / "run", tmp_path / "out"
+
+
+def number(path) -> int:
+    return round(load_picture(path).mean() / 25.5)
+
+
+def test_geneval(run):
+    place = EXPORTS["geneval"](*run) / "no-cache"
+    assert json.loads((place / "00000/metadata.jsonl").read_text()) == {"tag": "", "include": [], "prompt": "a cat"}
+    assert [number(place / f"00000/samples/{name}.png") for name in ("0000", "0001")] == [0, 2]
+    assert number(place / "00001/samples/0000.png") == 1 and len(list(place.iterdir())) == 2
+
+
+def test_mjhq(run):
+    place = EXPORTS["mjhq"](*run) / "no-cache"
+    meta = json.loads((place / "meta_data.json").read_text())
+    assert sorted(f"{name}.png" for name in meta) == sorted(file.name for file in (place / "unsorted").iterdir())
+    assert [entry["prompt"] for entry in meta.values()] == ["a cat", "a dog", "a cat"]
+    assert [number(place / entry["category"] / f"{name}.png") for name, entry in meta.items()] == [0, 1, 2]
+
+
+def test_hps(run):
+    place = EXPORTS["hps"](*run) / "no-cache"
+    assert json.loads((place / "custom.json").read_text()) == ["a cat", "a dog", "a cat"]
+    assert [number(place / f"custom/0000{i}.png") for i in range(3)] == [0, 1, 2]
+
+
+def test_imagereward(run):
+    place = EXPORTS["imagereward"](*run) / "no-cache"
+    entries = json.loads((place / "prompts.json").read_text())
+    assert [entry["prompt"] for entry in entries] == ["a cat", "a dog"]
+    assert [[number(place / file) for file in entry["generations"]] for entry in entries] == [[0, 2], [1]]
+
+
+def test_missing_pictures_are_said(run):
+    results, folder, target = run
+    next((folder / "pictures/no-cache").iterdir()).unlink()
+    with pytest.raises(ValueError, match=r"'no-cache' has 2 pictures in .*one per prompt, 3"):
+        EXPORTS["hps"](results, folder, target)

@@ -1,0 +1,82 @@
+"""Metrics against what is known by hand, intervals, and the messages of missing packages."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from hart.benchmark.bootstrap import bootstrap_interval
+from hart.benchmark.features import feature_distances, frechet_distance, picture_features
+from hart.benchmark.pictures import load_picture, save_picture
+from hart.benchmark.quality import Judge, need_metrics, psnr_values, ssim_values
+from hart.evaluation import draw_scenes
+from tests.modules.models.transformer.conftest import build
+
+
+def noise(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (count, side, side, 3), dtype=np.uint8)
+
+
+def test_psnr_and_ssim():
+    pictures = noise(3)
+    assert psnr_values(pictures, pictures) == [100.0] * 3 and ssim_values(pictures, pictures) == [1.0] * 3
+    dark = np.zeros((1, 8, 8, 3), np.uint8)
+    assert psnr_values(dark + np.uint8(10), dark)[0] == pytest.approx(20 * np.log10(25.5))
+    assert ssim_values(noise(1, 4), noise(1, 4, 1))[0] < 0.5
+
+
+def test_feature_distance_is_zero_for_equal_and_grows_with_damage():
+    vae, pictures = build().vae, noise(3)
+    worse = [(pictures // (2**bits)) * 2**bits for bits in (5, 7)]
+    plain = picture_features(vae, pictures)
+    assert feature_distances(plain, plain) == [0.0] * 3
+    slight, strong = (feature_distances(picture_features(vae, other), plain) for other in worse)
+    assert all(0 < a < b for a, b in zip(slight, strong, strict=True))
+
+
+def test_frechet_distance_of_gaussians_in_closed_form():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0, 1, (20000, 2)), rng.normal([3, 0], [2, 1], (20000, 2))
+    assert frechet_distance(one, other) == pytest.approx(9 + 1, rel=0.03)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(one[:1], other) is None
+
+
+def test_bootstrap_intervals():
+    sample = np.random.default_rng(1).normal(5, 1, 400)
+    found = bootstrap_interval(sample)
+    assert found.value == pytest.approx(sample.mean()) and found.high - found.low == pytest.approx(4 / 20, rel=0.2)
+    assert bootstrap_interval(sample) == found
+    assert bootstrap_interval([1, 2, 90], "median").value == 2
+    constant = bootstrap_interval([0.25] * 5)
+    assert constant.low == constant.value == constant.high == 0.25
+    with pytest.raises(ValueError, match="values is empty"):
+        bootstrap_interval([])
+
+
+def test_missing_packages_name_the_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"scikit-image and scipy; install with `pip install hart-stage-cache\[bench"):
+        need_metrics()
+
+
+def test_pictures_without_pillow(tmp_path, monkeypatch):
+    image = torch.rand(3, 4, 4)
+    png = save_picture(image, tmp_path / "a")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    array = save_picture(image, tmp_path / "a")
+    assert (png.name, array.name) == ("a.png", "a.npy") and (load_picture(png) == load_picture(array)).all()
+
+
+def test_judge_pairs_pictures_with_no_cache_s(tmp_path):
+    scenes = draw_scenes(2, "held-out")
+    for name, pictures in (("plain", noise(2)), ("other", noise(2, seed=1))):
+        for index, picture in enumerate(pictures):
+            save_picture(torch.from_numpy(picture).permute(2, 0, 1) / 255, tmp_path / name / str(index))
+    plain, other = ([f"{name}/{index}.png" for index in range(2)] for name in ("plain", "other"))
+    judge = Judge(build().vae, tmp_path, scenes)
+    itself, found = judge.judge(plain, plain), judge.judge(other, plain)
+    assert itself.psnr is None and itself.ssim.value == 1 and itself.prompt_drop.value == 0
+    assert found.psnr.value < 12 and found.feature_distance.value > 0 and set(found.attributes) > {"overall"}
+    assert Judge(build().vae, tmp_path, None).judge(other, plain).prompt_score is None

@@ -1,0 +1,56 @@
+"""Which setting is recommended, and in which words."""
+
+from hart.benchmark.recommend import recommend
+from tests.benchmark.conftest import setting
+
+
+def by_goal(results):
+    return {found.goal: found for found in recommend(results)}
+
+
+def test_limits_on_the_drop_decide(results_of):
+    found = by_goal(
+        results_of(
+            setting("no-cache", 1.0, 0.0, peak=1.0),
+            setting("careful", 1.1, 0.005, peak=1.2),
+            setting("balanced", 1.3, 0.025, peak=0.9),
+            setting("quick", 1.8, 0.14, peak=0.5),
+            setting("broken", 2.5, 0.4, peak=0.4),
+        )
+    )
+    assert {goal: one.setting for goal, one in found.items()} == {
+        "quality": "careful",
+        "balance": "balanced",
+        "speed": "quick",
+        "memory": "balanced",
+    }
+    assert "1.80x as fast as no-cache (quartiles 1.78 to 1.82)" in found["speed"].why
+    assert "14.0 points below no-cache's (95%: -14.5 to -13.5)" in found["speed"].why
+    assert "0.900 of no-cache's" in found["memory"].why
+
+
+def test_a_drop_within_chance_is_said_and_allowed_for_quality(results_of):
+    lucky = setting("lucky", 1.4, 0.02, drop_interval=(-0.03, 0.07))
+    wide = setting("wide", 1.6, 0.2, drop_interval=(-0.1, 0.5))
+    found = by_goal(results_of(setting("no-cache", 1.0, 0.0), lucky, wide))
+    assert found["quality"].setting == "lucky" and "within chance" in found["quality"].why
+    assert "memory" not in found
+
+
+def test_ties_are_said(results_of):
+    found = by_goal(results_of(setting("no-cache", 1.0, 0.0), setting("one", 1.30, 0.001), setting("two", 1.29, 0.001)))
+    assert found["speed"].setting == "one" and "within the quartiles as fast: two" in found["speed"].why
+
+
+def test_nothing_helps(results_of):
+    found = by_goal(results_of(setting("no-cache", 1.0, 0.0, peak=1.0), setting("slow", 0.9, 0.0, peak=1.1)))
+    assert {one.setting for one in found.values()} == {"no-cache"}
+    assert found["speed"].why.startswith("Nothing measured is faster than no-cache")
+
+
+def test_without_a_judge_of_prompts_psnr_decides(results_of):
+    found = by_goal(
+        results_of(setting("no-cache", 1.0), setting("near", 1.2, psnr=31.0), setting("far", 1.5, psnr=20.0))
+    )
+    assert (found["quality"].setting, found["speed"].setting) == ("near", "far")
+    assert "median PSNR 20.0 dB" in found["speed"].why and "at least 18 dB" in found["speed"].why
