@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -188,10 +189,10 @@ def _draw_labels(axes: Axes, points: Sequence[Point], width: Width) -> None:
         texts = [[shorten(point.setting.name, 26), *number] for point, number in zip(points, texts, strict=True)]
     centres = [_pixels(axes, point.speed, point.quality.value) for point in points]
     sizes = [[(0.56 * width.font * len(text) + 3, 1.15 * width.font) for text in choice] for choice in texts]
-    bars = [bar for point in points for bar in _bars(axes, point)]
+    bars = [bar for point in points for bar in _bars(axes, point)] + _steps(axes, pareto(points))
     to_data = axes.transData.inverted()
     places = place_labels(centres, sizes, Box(*axes.bbox.extents), bars)
-    for choice, found in zip(texts, places, strict=True):
+    for point, choice, found in zip(points, texts, places, strict=True):
         if found is None:
             continue
         number, place = found
@@ -199,7 +200,26 @@ def _draw_labels(axes: Axes, points: Sequence[Point], width: Width) -> None:
             ends = to_data.transform(place.leader)
             axes.plot(ends[:, 0], ends[:, 1], color=SOFT, linewidth=0.6, alpha=0.7, zorder=2.5)
         x, y = to_data.transform(place.box.centre)
-        axes.text(x, y, choice[number], ha="center", va="center", fontsize=width.font * 0.9, color=INK, zorder=4)
+        axes.text(
+            x,
+            y,
+            choice[number],
+            ha="center",
+            va="center",
+            fontsize=width.font * 0.9,
+            color=KIND_COLOURS[point.kind],
+            zorder=4,
+        )
+
+
+def _steps(axes: Axes, front: Sequence[Point]) -> list[Box]:
+    """The straight pieces of the line of the front, in pixels."""
+    boxes = []
+    for slow, fast in pairwise(front):
+        left, top = _pixels(axes, slow.speed, slow.quality.value)
+        right, bottom = _pixels(axes, fast.speed, fast.quality.value)
+        boxes += [Box(left - 1, bottom, left + 1, top), Box(left, bottom - 1, right, bottom + 1)]
+    return boxes
 
 
 def _pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def _candidates(point: tuple[float, float], extent: tuple[float, float]) -> Iter
         centre_y = y + up * distance + half_height * up
         box = Box.around(centre_x, centre_y, half_width, half_height)
         near = (min(max(x, box.left), box.right), min(max(y, box.bottom), box.top))
-        yield distance, Placed(box, (point, near) if distance > DISTANCES[1] else None)
+        yield distance, Placed(box, (point, near) if distance > DISTANCES[0] else None)
 
 
 def _cost(place: Placed, distance: float, taken: Sequence[Box], bars: Sequence[Box]) -> float:

@@ -22,6 +22,6 @@ const compare = (a, b) => {
 });
 document.documentElement.classList.add("scripted");
 // A link to a setting opens it.
-const open = () => document.getElementById(location.hash.slice(1))?.setAttribute("open", "");
-addEventListener("hashchange", open);
-open();
+const openTarget = () => document.getElementById(location.hash.slice(1))?.setAttribute("open", "");
+addEventListener("hashchange", openTarget);
+openTarget();
