@@ -1,0 +1,74 @@
+"""The command line: what it writes, and what bad input gets."""
+
+import json
+
+import pytest
+
+from hart.benchmark import __main__ as program
+from hart.benchmark.results import Results
+
+PAINT = ["--prompts_file", "PROMPTS", "--num_pictures", "1", "--batch_size", "1", "--dtype", "float32"]
+
+
+@pytest.fixture
+def flags(checkpoint_root, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a cat\n\n")
+    given = [str(tmp_path / "prompts.txt") if flag == "PROMPTS" else flag for flag in PAINT]
+    return ["--checkpoint", str(checkpoint_root), *given, "--output_dir", str(tmp_path / "out")]
+
+
+def test_one_command_measures_and_writes(flags, tmp_path, caplog):
+    caplog.set_level("INFO")
+    export = ["--export", "hps", str(tmp_path / "hps")]
+    assert program.main([*flags, "--settings", "peer/stop-early-2", *export]) == 0
+    results = Results.from_json(tmp_path / "out/results.json")
+    assert [setting.name for setting in results.settings] == ["no-cache", "peer/stop-early-2"]
+    assert "--settings peer/stop-early-2" in results.command
+    assert results.settings[1].memory.over_no_cache == pytest.approx(1, abs=0.2)
+    assert {entry.goal for entry in results.recommendations} == {"speed", "balance", "quality", "memory"}
+    assert (tmp_path / "out/results.csv").is_file() and (tmp_path / "hps/no-cache/custom.json").is_file()
+    assert "| no-cache |" in caplog.text and "wrote " in caplog.text
+    assert set(json.loads((tmp_path / "out/memory.json").read_text())) == {"no-cache", "peer/stop-early-2"}
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        (["--settings", "fastvar"], "unknown setting 'fastvar', nearest to it is 'peer/fastvar'"),
+        (["--sweep", "treshold=1"], "unknown field to sweep 'treshold'"),
+        (["--export", "geneva", "x"], "unknown tool to export to 'geneva', nearest to it is 'geneval'"),
+        (["--num_pictures", "0"], "num_pictures is 0; allowed is a whole number from 1"),
+        (["--files", "missing.json"], "missing.json"),
+    ],
+)
+def test_bad_input_gets_one_sentence(flags, given, sentence, caplog):
+    assert program.main([*flags, *given]) == program.BAD_INPUT
+    assert sentence in caplog.messages[-1] and "\n" not in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(
+    "error, status, sentence",
+    [
+        (KeyboardInterrupt(), program.INTERRUPTED, "interrupted: finished batches are in"),
+        (OSError(28, "No space left on device"), 1, "No space left on device: finished batches are in"),
+    ],
+)
+def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, caplog, monkeypatch):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(program, "measure", stop)
+    assert program.main(flags) == status
+    assert sentence in caplog.text and "the same command goes on from there" in caplog.text
+
+
+def test_empty_prompts(tmp_path):
+    (tmp_path / "none.txt").write_text("\n")
+    with pytest.raises(ValueError, match="has no prompt; allowed is a text with one prompt a line"):
+        program.read_prompts(tmp_path / "none.txt")
+
+
+def test_unknown_flags_get_one_sentence(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["--setings", "x"])
+    assert stopped.value.code == program.BAD_INPUT and "unrecognized arguments" in capsys.readouterr().err

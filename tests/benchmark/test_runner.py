@@ -1,0 +1,169 @@
+"""A whole run on the tiny checkpoint: figures, interleaving, resuming and what must not be mixed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hart.benchmark.assemble import paired_ratios, whole_batches
+from hart.benchmark.journal import Journal, first_difference
+from hart.benchmark.machine import differences, this_machine
+from hart.benchmark.painter import BatchRecord, Painter, full_flops
+from hart.benchmark.results import Results
+from hart.benchmark.runner import run_benchmark
+from hart.benchmark.settings import choose_settings
+from hart.benchmark.work import WorkRequest, scenes_of
+
+REQUEST = WorkRequest(num_pictures=3, batch_size=2, prompts=("a cat", "a dog"), seed=5)
+NAMES = ["original-cache", "peer/calibrated-skip", "peer/stop-early-1"]
+
+
+@pytest.fixture(scope="module")
+def chosen(pipeline):
+    return choose_settings(pipeline.model.config.patch_nums, pipeline.model.config.depth, NAMES)
+
+
+@pytest.fixture(scope="module")
+def finished(pipeline, chosen, checkpoint_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    quiet = {"memory": False, "progress": False}
+    return folder, run_benchmark(pipeline, chosen, REQUEST, folder, checkpoint_root, **quiet)
+
+
+def again(pipeline, chosen, folder, checkpoint_root, request=REQUEST):
+    return run_benchmark(pipeline, chosen, request, folder, checkpoint_root, memory=False, progress=False)
+
+
+def test_figures_of_a_run(finished, checkpoint_root):
+    folder, results = finished
+    assert Results.from_json(folder / "results.json") == results
+    assert [setting.name for setting in results.settings] == ["no-cache", *NAMES]
+    plain, original, calibrated, stop = results.settings
+    assert plain.speed_up.median == 1 and plain.quality.psnr is None and plain.flops_saved == 0
+    assert original.flops_computed < plain.flops_computed and 0 < original.flops_saved < 1
+    assert original.flops_computed + original.flops_saved / (1 - original.flops_saved) * original.flops_computed == (
+        pytest.approx(plain.flops_computed)
+    )
+    assert set(original.hits) == {"attn", "mlp"} and set(original.hits["attn"]) == {"169", "256"}
+    assert all(0 <= share <= 1 for branch in original.hits.values() for share in branch.values())
+    assert calibrated.config["sim_path"] == str(folder.resolve() / "similarity.json")
+    assert stop.quality.psnr.value < 100 and stop.stages["256"].median < plain.stages["256"].median
+    assert results.work.prompts == ["a cat", "a dog", "a cat"] and results.work.checkpoint == str(checkpoint_root)
+    assert set(plain.parts) == {"text", "decoder", "transformer", "diffusion_head"}
+
+
+def test_similarity_table(finished):
+    similarity = finished[1].similarity
+    assert similarity.stages[0] == 1 and len(similarity.table["attn"]) == 3
+    assert similarity.table["mlp"][0][0] is None and -1 <= similarity.table["mlp"][0][-1] <= 1
+
+
+def test_a_finished_run_paints_nothing_again(finished, pipeline, chosen, checkpoint_root, monkeypatch):
+    folder, results = finished
+    monkeypatch.setattr(Painter, "paint", lambda *_: pytest.fail("painted again"))
+    found = again(pipeline, chosen, folder, checkpoint_root)
+    assert found.settings == results.settings
+
+
+def test_a_killed_run_goes_on_with_the_same_pictures(
+    finished, pipeline, chosen, checkpoint_root, tmp_path, monkeypatch
+):
+    calls, paint = [], Painter.paint
+
+    def killed(painter, batch):
+        calls.append((painter.setting.name, batch.index))
+        if len(calls) == 10:  # four warm-ups and five batches are done
+            raise KeyboardInterrupt
+        return paint(painter, batch)
+
+    monkeypatch.setattr(Painter, "paint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        again(pipeline, chosen, tmp_path, checkpoint_root)
+    lines = (tmp_path / "batches.jsonl").read_text()
+    assert lines.count("\n") == 5
+    (tmp_path / "batches.jsonl").write_text(lines + '{"setting": "no-ca')
+    calls.clear()
+    monkeypatch.setattr(Painter, "paint", lambda p, b: (calls.append((p.setting.name, b.index)), paint(p, b))[1])
+    results = again(pipeline, chosen, tmp_path, checkpoint_root)
+    assert len(calls) == 4 + 3 and all(index == 1 for _, index in calls[4:])
+    for setting in results.settings:
+        for index in range(3):
+            file = f"{setting.folder}/{index:05d}.png"
+            assert (tmp_path / file).read_bytes() == (finished[0] / file).read_bytes()
+
+
+def test_settings_take_turns_in_another_order_each_round(finished):
+    lines = (finished[0] / "batches.jsonl").read_text().splitlines()
+    order = [(record["setting"], record["index"]) for record in map(json.loads, lines)]
+    names = ["no-cache", *NAMES]
+    assert order == [(name, 0) for name in names] + [(name, 1) for name in names[1:] + names[:1]]
+
+
+def test_another_run_in_the_same_folder_is_refused(finished, pipeline, chosen, checkpoint_root):
+    folder = finished[0]
+    with pytest.raises(ValueError, match=r"holds another run: work.seed is 5 there and 6 here; choose another folder"):
+        again(pipeline, chosen, folder, checkpoint_root, replace(REQUEST, seed=6))
+    with pytest.raises(ValueError, match=r"settings.peer/stop-early-1 is .* there and None here"):
+        again(pipeline, chosen[:-1], folder, checkpoint_root)
+
+
+def test_a_full_disk_keeps_what_was_finished(pipeline, chosen, checkpoint_root, tmp_path, monkeypatch):
+    add, count = Journal.add, []
+
+    def full(journal, *given):
+        count.append(given)
+        if len(count) == 3:
+            raise OSError(28, "No space left on device")
+        add(journal, *given)
+
+    monkeypatch.setattr(Journal, "add", full)
+    with pytest.raises(OSError, match="No space left"):
+        again(pipeline, chosen, tmp_path, checkpoint_root)
+    kept = Journal(tmp_path, json.loads((tmp_path / "run.json").read_text()))
+    assert len(kept.batches) == 2 and all((tmp_path / f).is_file() for r in kept.batches.values() for f in r.files)
+
+
+def test_ratios_are_paired_by_round_and_short_batches_count_in_no_median():
+    def record(index, seconds, pictures=2):
+        return BatchRecord(
+            setting="x", index=index, pictures=pictures, seconds=seconds, parts={}, stages=[], hits={}, hit_count=0,
+            decisions=0, flops_computed=0, flops_saved=0, cache_peak_bytes=0,
+        )  # fmt: skip
+
+    plain, other = [record(0, 2.0), record(1, 3.0), record(2, 1.0, 1)], [record(0, 1.0), record(1, 2.0)]
+    assert paired_ratios(plain, other) == [2.0, 1.5]
+    assert [one.index for one in whole_batches(plain)] == [0, 1]
+
+
+def test_first_difference():
+    assert first_difference({"a": {"b": 1}}, {"a": {"b": 1}}) is None
+    assert first_difference({"a": {"b": 1}}, {"a": {"b": 2}, "c": 3}) == ("a.b", 1, 2)
+    assert first_difference({"a": 1}, {"a": 1, "c": 3}) == ("c", None, 3)
+
+
+def test_machines_are_compared():
+    machine = this_machine(torch.device("cpu"))
+    assert machine.cores >= 1 and machine.processor and machine.torch == str(torch.__version__)
+    other = machine.model_copy(update={"cores": 99, "git_revision": "x"})
+    assert differences(machine, machine) == [] and differences(machine, other) == [f"cores: {machine.cores} and 99"]
+
+
+def test_only_the_embedded_model_is_judged_on_captions(finished):
+    work = finished[1].work
+    caption = "a small 3d fox on an orange background at the top left"
+    assert scenes_of(work) is None
+    assert scenes_of(work.model_copy(update={"checkpoint": "embedded"})) is None
+    found = scenes_of(work.model_copy(update={"checkpoint": "embedded", "prompts": [caption]}))
+    assert found[0].caption() == caption
+
+
+def test_operations_grow_with_pictures(pipeline):
+    assert full_flops(pipeline.model, 6) == 6 * full_flops(pipeline.model, 1) > 0
+
+
+def test_work_requests():
+    with pytest.raises(ValueError, match="batch_size is 0; allowed is a whole number from 1"):
+        WorkRequest(batch_size=0)
+    texts = WorkRequest(num_pictures=4).texts()
+    assert len(set(texts)) == 4 and texts == WorkRequest(num_pictures=4).texts()
