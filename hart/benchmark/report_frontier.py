@@ -188,7 +188,7 @@ def _draw_labels(axes: Axes, points: Sequence[Point], width: Width) -> None:
     if not width.narrow:
         texts = [[shorten(point.setting.name, 26), *number] for point, number in zip(points, texts, strict=True)]
     centres = [_pixels(axes, point.speed, point.quality.value) for point in points]
-    sizes = [[(0.56 * width.font * len(text) + 3, 1.15 * width.font) for text in choice] for choice in texts]
+    sizes = [[(0.53 * width.font * len(text) + 3, 1.15 * width.font) for text in choice] for choice in texts]
     bars = [bar for point in points for bar in _bars(axes, point)] + _steps(axes, pareto(points))
     to_data = axes.transData.inverted()
     places = place_labels(centres, sizes, Box(*axes.bbox.extents), bars)

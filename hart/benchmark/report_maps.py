@@ -11,6 +11,7 @@ from hart.benchmark.report_svg import (
     INK,
     LINE,
     PAPER,
+    SOFT,
     Plot,
     Width,
     draw_both,
@@ -132,6 +133,7 @@ def _draw(
         bar = figure.colorbar(shades, ax=grid, location="bottom", aspect=40, fraction=0.03, shrink=0.6, label=labels[1])
         if bar.solids is not None:
             bar.solids.set_rasterized(False)  # else a picture inside the SVG
+            bar.solids.set_edgecolor("face")  # else gaps between the shades
         bar.outline.set_visible(False)
         return to_svg(figure, prefix)
 
@@ -142,7 +144,7 @@ def _draw_map(axes: Axes, rows: Sequence[Row], scale: Normalize, colours: Colorm
     for row, cells in enumerate(rows):
         for column, value in enumerate(cells):
             if value is None or not math.isfinite(value):
-                _draw_cell(axes, row, column, "none", TIMES, LINE)
+                _draw_cell(axes, row, column, "none", TIMES, SOFT)
                 continue
             shade = float(scale(value))
             dark = shade < 0.55
