@@ -14,6 +14,9 @@ from hart.modules.cache_benchmark import timed
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 
+GRAPHS_PER_LAYER = 8
+"""Graphs that a layer's branch may have: first stage, later ones, part of the tokens, one row or more."""
+
 
 class BatchRecord(BaseModel):
     """A finished batch of one setting: a line of `batches.jsonl`.
@@ -143,8 +146,18 @@ def full_flops(model: EnhancedHARTForT2I, pictures: int) -> int:
     return counter.totals()[1]
 
 
-def compile_branches(model: EnhancedHARTForT2I) -> None:
-    """Compile every block's two branches in place; the cache's decisions stay plain Python between them."""
+def compile_branches(model: EnhancedHARTForT2I, **options: Any) -> None:
+    """Compile every block's two branches in place; the cache's decisions stay plain Python between them.
+
+    Layers share code but not graphs, and beyond a limit torch would go on uncompiled without a word; so the limit is
+    raised to what the model needs.
+
+    Args:
+        model: its blocks are changed.
+        options: further arguments of `torch.compile`.
+    """
+    limits = torch._dynamo.config
+    limits.cache_size_limit = max(limits.cache_size_limit, GRAPHS_PER_LAYER * len(model.blocks))
     for block in model.blocks:
         for name in ("attention_branch", "mlp_branch"):
-            setattr(block, name, torch.compile(getattr(block, name), dynamic=True))
+            setattr(block, name, torch.compile(getattr(block, name), dynamic=True, **options))
