@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--export", nargs=2, action="append", default=[], metavar=("TOOL", "DIR"),
         help=f"pictures as other tools read them: {', '.join(EXPORTS)}; may be given again",
     )  # fmt: skip
+    parser.add_argument("--against", type=Path, metavar="FILE", help="results.json of another run to compare with")
     return parser
 
 
@@ -166,6 +167,11 @@ def write_outputs(results: "Results", arguments: argparse.Namespace) -> None:
     for tool, target in arguments.export:
         written.append(EXPORTS[tool](results, folder, Path(target)))
     logger.info("%s\n", markdown_table(results))
+    if arguments.against is not None:
+        from hart.benchmark.against import compare_runs
+        from hart.benchmark.results import Results
+
+        logger.info("%s\n", compare_runs(results, Results.from_json(arguments.against)))
     for recommendation in results.recommendations:
         logger.info("%s: %s. %s", recommendation.goal, recommendation.setting, recommendation.why)
     logger.info("wrote %s", ", ".join(str(path) for path in written))

@@ -1,6 +1,7 @@
 """Peaks of all settings, each measured once in a process of its own and kept in `memory.json`."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from hart.benchmark.peak import measure_peak
 from hart.benchmark.results import Memory, Work
 from hart.benchmark.settings import NamedSetting
 from hart.utils.files import write_whole
+
+logger = logging.getLogger(__name__)
 
 FILE = "memory.json"
 UNMEASURED = "not measured"
@@ -25,7 +28,10 @@ def measure_memory(
     folder: Path,
     progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """What `measure_peak` finds, by setting; what an earlier call in this folder measured is kept."""
+    """What `measure_peak` finds, by setting; what an earlier call in this folder measured is kept.
+
+    A setting whose process fails (out of memory, say) is left out with a warning.
+    """
     path = folder / FILE
     found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     request = {
@@ -39,9 +45,14 @@ def measure_memory(
         "guidance_scale": work.guidance_scale,
     }
     for setting in tqdm(settings, desc="memory", unit="setting", disable=not progress):
-        if setting.name not in found:
+        if setting.name in found:
+            continue
+        try:
             found[setting.name] = measure_peak(request, setting)
-            write_whole(path, json.dumps(found, indent=1) + "\n")
+        except RuntimeError as error:  # speed and quality are worth having without it
+            logger.warning("%s", error)
+            continue
+        write_whole(path, json.dumps(found, indent=1) + "\n")
     return found
 
 

@@ -28,6 +28,10 @@ def test_one_command_measures_and_writes(flags, tmp_path, caplog):
     assert {entry.goal for entry in results.recommendations} == {"speed", "balance", "quality", "memory"}
     assert (tmp_path / "out/results.csv").is_file() and (tmp_path / "hps/no-cache/custom.json").is_file()
     assert "| no-cache |" in caplog.text and "wrote " in caplog.text
+    assert (
+        program.main([*flags, "--settings", "peer/stop-early-2", "--against", str(tmp_path / "out/results.json")]) == 0
+    )
+    assert "| seconds here | there |" in caplog.text
     assert set(json.loads((tmp_path / "out/memory.json").read_text())) == {"no-cache", "peer/stop-early-2"}
 
 

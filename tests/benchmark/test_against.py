@@ -1,0 +1,27 @@
+"""Two runs side by side."""
+
+import pytest
+
+from hart.benchmark.against import compare_runs
+from tests.benchmark.conftest import setting
+
+
+def test_seconds_are_compared_on_one_machine_only(results_of):
+    here, there = (results_of(setting("no-cache", 1.0, 0.0), setting("fast", speed, 0.1)) for speed in (1.25, 2.0))
+    same = compare_runs(here, there).splitlines()
+    assert same[0].count("there") == 3 and same[-1] == "| fast | 1.25x | 2.00x | 70% | 70% | 0.800 | 0.500 |"
+    there.machine.cores, there.work.dtype = 64, "bfloat16"
+    other = compare_runs(here, there).splitlines()
+    assert other[0].endswith("seconds are not compared: cores: 2 and 64; dtype: float32 and bfloat16.")
+    assert other[-1] == "| fast | 1.25x | 2.00x | 70% | 70% |"
+
+
+def test_other_settings_of_the_same_name_are_said(results_of):
+    here, there = results_of(setting("a", 1.0)), results_of(setting("a", 1.0))
+    there.settings[0].config = {"threshold": 0.1}
+    assert "| a (other settings there) |" in compare_runs(here, there)
+
+
+def test_runs_must_share_a_setting(results_of):
+    with pytest.raises(ValueError, match="the other run measured b; allowed are results that share"):
+        compare_runs(results_of(setting("a", 1.0)), results_of(setting("b", 1.0)))
