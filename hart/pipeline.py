@@ -4,68 +4,35 @@ Shapes: N pictures of a call, B pictures of a batch, T text tokens, Dc their wid
 latent map, K stages.
 """
 
-import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hart import embedded_model_path
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
+from hart.pipeline_folders import model_folder, stored_system_prompt, text_model_folder
+from hart.pipeline_output import OUTPUT_TYPES, OutputType, PipelineOutput, Run, StageCallback, as_output, joined
 from hart.utils.checkpoint import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
-from hart.utils.images import need_pillow, to_pil
+from hart.utils.images import need_pillow
 from hart.utils.numbers import is_number, is_whole
-from hart.utils.paths import transformer_folder
 from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
 from hart.utils.seeds import picture_seeds
-from hart.utils.text_model import SYSTEM_PROMPT_FILE, load_system_prompt, load_text_model
+from hart.utils.text_model import load_text_model
 from hart.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
-OutputType = Literal["pil", "pt", "np", "latent"]
-OUTPUT_TYPES = ("pil", "pt", "np", "latent")
-StageCallback = Callable[[int, Any], None]
 SafetyChecker = Callable[[list[str]], Sequence[bool]]
-
-
-@dataclass
-class PipelineOutput:
-    """What a call painted, in the order of the prompts; all pictures of the first prompt come first.
-
-    Args:
-        images: N pictures: a list of Pillow pictures ("pil"), a float32 tensor [N, 3, H, W] ("pt") or array
-            [N, H, W, 3] ("np") in 0 to 1, or the latent maps [N, c, P, P] ("latent").
-        prompts: prompt of every picture.
-        seeds: seed of every picture; it paints the same picture again (to the bit on CPU; a GPU rounds differently in
-            batches of other sizes).
-        timings: seconds for all pictures together: `text`, `stages` (a list of K; the last includes the diffusion
-            head), `decoder`, and `total`. A callback's own time counts in none but `total`.
-        latents: the latent maps, for the output type "latent" only.
-        cache_statistics: what the stage cache did in this call (`EnhancedHARTForT2I.get_cache_statistics`); None where
-            it is off.
-    """
-
-    images: Any
-    prompts: list[str]
-    seeds: list[int]
-    timings: dict[str, Any]
-    latents: Tensor | None = None
-    cache_statistics: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,10 +115,10 @@ class HARTPipeline:
         """
         device = parse_device(device) if device is not None else default_device()
         dtype = parse_dtype(dtype) if dtype is not None else default_dtype(device)
-        folder = _model_folder(model_path)
-        text_folder = _text_model_folder(folder, text_model_path)
+        folder = model_folder(model_path)
+        text_folder = text_model_folder(folder, text_model_path)
         if system_prompt is None:
-            system_prompt = _stored_system_prompt(folder)
+            system_prompt = stored_system_prompt(folder)
         with no_progress_bar():
             text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
         model = EnhancedHARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
@@ -265,14 +232,14 @@ class HARTPipeline:
         num_batches = -(-len(prompts) // batch_size)
         total = Stopwatch(self.device)
         with tqdm(total=num_batches * num_stages, desc="painting", unit="stage", disable=not progress) as bar:
-            run = _Run(self.device, num_stages, callback, bar)
+            run = Run(self.device, num_stages, callback, bar)
             parts = []
             for start in range(0, len(prompts), batch_size):
                 batch = slice(start, start + batch_size)
                 painted = self._paint_batch(prompts[batch], seeds[batch], settings, output_type == "latent", run)
                 # Now, not at the end: a long list of pictures would not fit beside the model on a GPU.
-                parts.append(_as_output(painted.cpu(), output_type))
-        images = _joined(parts, output_type)
+                parts.append(as_output(painted.cpu(), output_type))
+        images = joined(parts, output_type)
         return PipelineOutput(
             images=images,
             prompts=prompts,
@@ -281,9 +248,7 @@ class HARTPipeline:
             latents=images if output_type == "latent" else None,
         )
 
-    def _paint_batch(
-        self, prompts: list[str], seeds: list[int], settings: Settings, latent: bool, run: "_Run"
-    ) -> Tensor:
+    def _paint_batch(self, prompts: list[str], seeds: list[int], settings: Settings, latent: bool, run: Run) -> Tensor:
         """Pictures [B, 3, H, W] or latent maps [B, c, P, P] of one batch."""
         run.watch.restart()
         _, mask_BT, position_BT, context_BTD = self.encode(prompts)
@@ -318,83 +283,6 @@ class HARTPipeline:
             for text in dict.fromkeys(prompts)
         }
         return EncodedPrompts(*(torch.cat(parts) for parts in zip(*(encoded[text] for text in prompts), strict=True)))
-
-
-@dataclass
-class _Run:
-    """Clock, progress bar and callback of one call."""
-
-    device: torch.device
-    num_stages: int
-    callback: StageCallback | None
-    bar: Any
-    text: float = 0.0
-    decoder: float = 0.0
-    stages: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.watch = Stopwatch(self.device)
-        self.stages = [0.0] * self.num_stages
-
-    def stage_done(self, index: int, info: Any) -> None:
-        """Note a stage's time, then let the caller have its turn off the clock."""
-        self.stages[index] += self.watch.lap()
-        self.bar.update()
-        if self.callback is not None:
-            self.callback(index, info)
-            self.watch.restart()
-
-    def timings(self) -> dict[str, Any]:
-        return {"text": self.text, "stages": self.stages, "decoder": self.decoder}
-
-
-def _joined(parts: list[Any], output_type: OutputType) -> Any:
-    if output_type == "pil":
-        return [image for part in parts for image in part]
-    return np.concatenate(parts) if output_type == "np" else torch.cat(parts)
-
-
-def _as_output(painted: Tensor, output_type: OutputType) -> Any:
-    if output_type == "pil":
-        return to_pil(painted)
-    if output_type == "np":
-        return painted.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-    return painted.clamp(0, 1) if output_type == "pt" else painted
-
-
-def _model_folder(model_path: str | os.PathLike[str] | None) -> Path:
-    if model_path is not None:
-        return transformer_folder(model_path)
-    folder = embedded_model_path()
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"the embedded model is not in {str(folder)!r}; install the package again.")
-    return folder
-
-
-def _text_model_folder(folder: Path, text_model_path: str | os.PathLike[str] | None) -> Path:
-    if text_model_path is not None:
-        return Path(text_model_path)
-    beside = folder.resolve().parent / "text_encoder"
-    if not beside.is_dir():
-        raise FileNotFoundError(
-            f"{str(beside)!r} does not exist; give text_model_path, the folder of the language model that the "
-            "checkpoint was trained with (the published one: the text part of Qwen2-VL-2B-Instruct)."
-        )
-    return beside
-
-
-def _stored_system_prompt(folder: Path) -> str | None:
-    """The text beside a checkpoint; a checkpoint that is not ours most likely needs one."""
-    root = folder.resolve().parent
-    system_prompt = load_system_prompt(root)
-    if system_prompt is None and folder.resolve() != embedded_model_path().resolve():
-        logger.warning(
-            "no system prompt: %s does not exist and system_prompt is None. The published checkpoints were trained "
-            "with an instruction in front of every prompt; without it pictures follow prompts less well and differ "
-            'from the published ones. Pass system_prompt="" if yours needs none.',
-            root / SYSTEM_PROMPT_FILE,
-        )
-    return system_prompt
 
 
 __all__ = ["HARTPipeline", "PipelineOutput"]

@@ -17,7 +17,7 @@ LAYERS = (
     ("hart.benchmark",),
     ("hart.evaluation",),
     ("hart.compare",),
-    ("hart.pipeline",),
+    ("hart.pipeline", "hart.pipeline_folders", "hart.pipeline_output"),
     ("hart.modules.enhanced_hart",),
     ("hart.modules.cache_benchmark", "hart.modules.cache_calibration"),
     ("hart.modules.cache_prompts", "hart.modules.cache_report"),

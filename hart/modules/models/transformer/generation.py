@@ -5,8 +5,7 @@ two threads may paint with one model. Shapes: B pictures, R = 2B rows (condition
 c code channels, V codes, P side of the last stage.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from hart.modules.cache.no_cache import StageStart
 from hart.modules.models.transformer.inputs import GenerationInputs, check_inputs
 from hart.modules.models.transformer.seeds import PictureRandom
+from hart.modules.models.transformer.stage_info import StageInfo
 from hart.modules.networks.kv_cache import KVCache
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import (
@@ -31,39 +31,6 @@ from hart.modules.networks.stage import Stage
 
 if TYPE_CHECKING:
     from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
-
-
-@dataclass(frozen=True)
-class StageInfo:
-    """What a callback sees after a stage.
-
-    Args:
-        index: 0-based stage.
-        num_stages: stages K in all.
-        side: side p of the stage's token map.
-        f_hat: accumulated latent map [B, c, P, P]; do not change it.
-    """
-
-    index: int
-    num_stages: int
-    side: int
-    f_hat: Tensor
-    decode: Callable[[Tensor], Tensor]
-
-    def preview(self, max_side: int | None = 32) -> Tensor:
-        """The picture so far in [0, 1]: one pass of the decoder.
-
-        Args:
-            max_side: a larger latent map is averaged down to this side first, which makes the picture smaller and the
-                pass cheaper by the square (four times at 1024 px); None decodes at full size.
-
-        Returns:
-            [B, 3, H, W], H and W as many times the latent's sides as in the finished picture.
-        """
-        f_hat = self.f_hat
-        if max_side is not None and f_hat.shape[-1] > max_side:
-            f_hat = F.adaptive_avg_pool2d(f_hat, max_side)
-        return self.decode(f_hat)
 
 
 def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
