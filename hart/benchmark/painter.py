@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hart.benchmark.settings import NamedSetting
 from hart.modules.cache.flops import FlopCounter
-from hart.modules.cache.statistics import HIT, CacheStatistics
 from hart.modules.cache_benchmark import timed
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
@@ -96,7 +95,6 @@ class Painter:
                 output_type="pt",
                 batch_size=len(batch.prompts),
             )
-            hits = branch_hits(model._statistics)
         timings = output.timings
         parts = {"text": timings["text"], "decoder": timings["decoder"]}
         parts |= {"transformer": sum(blocks), "diffusion_head": sum(head)}
@@ -107,7 +105,6 @@ class Painter:
             seconds=timings["text"] + sum(timings["stages"]) + timings["decoder"],
             parts=parts,
             stages=timings["stages"],
-            hits=hits,
             **self._counts(statistics(), len(batch.prompts)),
         )
         return record, output.images.cpu()
@@ -117,6 +114,7 @@ class Painter:
         if self.setting.config.changes_nothing:  # nothing counts where there is no cache
             computed = full_flops(self.model, pictures)
         return {
+            "hits": statistics["hits_per_branch_and_stage"],
             "hit_count": statistics["hits"],
             "decisions": statistics["hits"] + sum(statistics["misses"].values()),
             "flops_computed": computed,
@@ -127,15 +125,6 @@ class Painter:
     def forget(self) -> None:
         """Warm-up is over: no statistics, thresholds as configured."""
         self.model.reset_cache_statistics()
-
-
-def branch_hits(counted: CacheStatistics) -> dict[str, dict[str, int]]:
-    """Hits by branch and stage (as text)."""
-    found: dict[str, dict[str, int]] = {}
-    for (stage, branch, outcome), count in sorted(counted._outcomes.items()):
-        if outcome == HIT:
-            found.setdefault(branch, {})[str(stage)] = count
-    return found
 
 
 def full_flops(model: EnhancedHARTForT2I, pictures: int) -> int:

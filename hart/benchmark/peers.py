@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from hart.modules.cache.config_checks import TEN_STAGES
-from hart.modules.cache.presets import _move, stages_of
+from hart.modules.cache.presets import move_stages, stages_of
 from hart.modules.cache.registry import unknown
 from hart.modules.cache_config import HARTCacheConfig
 
@@ -37,7 +37,7 @@ def read_peer(name: str, patch_nums: Sequence[int]) -> tuple[str, HARTCacheConfi
     file = files("hart.benchmark") / "peers" / f"{name.removeprefix(PREFIX)}.json"
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     given = {"skip_stages": [], "cache_stages": [], "drop_stages": []} | content["config"]
-    fields = _move(given, TEN_STAGES, stages_of(patch_nums))
+    fields = move_stages(given, TEN_STAGES, stages_of(patch_nums))
     lost = [field for field in given if given[field] and not fields[field]]
     config = HARTCacheConfig.from_dict(fields)
     if lost:

@@ -41,7 +41,7 @@ def preset_fields(name: str, patch_nums: Sequence[int] | None = None) -> dict[st
     fields = dict(preset["config"])
     if len(stages) > len(base):
         fields |= preset.get("beyond_ten_stages", {})
-    moved = _move(fields, base, stages)
+    moved = move_stages(fields, base, stages)
     if fields.get("skip_stages") and not _has_source(moved):
         raise ValueError(
             f"preset {name!r} leaves nothing to reuse on patch_nums {tuple(patch_nums)}; allowed are pyramids that "
@@ -62,7 +62,7 @@ def stages_of(patch_nums: Sequence[int]) -> list[int]:
     return [side * side for side in sides]
 
 
-def _move(fields: dict[str, Any], base: Sequence[int], stages: Sequence[int]) -> dict[str, Any]:
+def move_stages(fields: dict[str, Any], base: Sequence[int], stages: Sequence[int]) -> dict[str, Any]:
     """Stage numbers by rank from the last; ranks that the pyramid lacks are left out, and stage 1 is never skipped."""
     target = dict(zip(reversed(base), reversed(stages), strict=False))
     moved = dict(fields)

@@ -105,6 +105,7 @@ class CacheStatistics:
             **self._counts(self._outcomes),
             "per_stage": {str(stage): self._counts(self._part(0, stage)) for stage in stages},
             "per_branch": {branch: self._counts(self._part(1, branch)) for branch in branches},
+            "hits_per_branch_and_stage": self._hits_by_branch(),
             "similarity_stats": self._similarity_stats(),
             "flops_computed": computed,
             "flops_saved": saved,
@@ -114,6 +115,13 @@ class CacheStatistics:
 
     def _part(self, place: int, value: object) -> Counter[tuple[int, str, str]]:
         return Counter({key: count for key, count in self._outcomes.items() if key[place] == value})
+
+    def _hits_by_branch(self) -> dict[str, dict[str, int]]:
+        hits: dict[str, dict[str, int]] = {}
+        for (stage, branch, outcome), count in sorted(self._outcomes.items()):
+            if outcome == HIT:
+                hits.setdefault(branch, {})[str(stage)] = count
+        return hits
 
     @staticmethod
     def _counts(outcomes: Counter[tuple[int, str, str]]) -> dict[str, Any]:
