@@ -40,6 +40,7 @@ class Settings:
     drop_prompt: float = 0.1
     disturb: float = 0.4
     soft: float = 0.0
+    big: float = 1 / 6
     depth: int = 6
     embed_dim: int = 256
     num_heads: int = 4
@@ -85,7 +86,7 @@ def disturbed_codes(quantizer: HARTHybridQuantizer, f: Tensor, num_stages: int, 
 
 @torch.no_grad()
 def soft_targets(codebook: Tensor, wanted: Tensor, idx: Tensor, soft: float) -> Tensor:
-    """Probabilities [N, V] of codes by their squared distance to the wanted latents [N, c], one-hot for `soft` 0.
+    """Probabilities [N, V] of codes by their squared distance to the wanted latents [N, c]; `idx` itself for `soft` 0.
 
     A one-hot target says nothing about how alike codes are, and colour and object share codes at the coarse stages:
     near codes are near-right. Half of the weight stays on the nearest code.
@@ -93,9 +94,9 @@ def soft_targets(codebook: Tensor, wanted: Tensor, idx: Tensor, soft: float) -> 
     Args:
         soft: temperature, as a share of the mean squared distance to the nearest code.
     """
-    hard = F.one_hot(idx, len(codebook)).float()
     if soft == 0:
-        return hard
+        return idx
+    hard = F.one_hot(idx, len(codebook)).float()
     distance = torch.cdist(wanted, codebook).square()
     nearest = distance.gather(1, idx[:, None])
     return 0.5 * hard + 0.5 * torch.softmax((nearest - distance) / (soft * nearest.mean()), dim=1)
@@ -115,6 +116,8 @@ class TransformerTraining:
             self.all, hidden_matrices(self.all), settings.muon_rate, settings.adam_rate, betas=(0.9, 0.97)
         )
         self.latents, self.scenes = load_latents()
+        big = torch.tensor([scene.size == "big" for scene in self.scenes])
+        self.weights = torch.where(big, settings.big / big.sum(), (1 - settings.big) / (~big).sum())
         self.rng = np.random.default_rng(settings.seed)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.log, self.step = Log(self.folder), 0
@@ -177,7 +180,7 @@ class TransformerTraining:
         settings, num_stages = self.settings, len(self.model.config.patch_nums)
         full = self.step % settings.full_every == settings.full_every - 1
         size = settings.full_batch if full else settings.coarse_batch
-        chosen = torch.randint(len(self.latents), (size,), generator=self.generator)
+        chosen = torch.multinomial(self.weights, size, generator=self.generator)
         captions = [self.scenes[i].caption(self.rng) for i in chosen.tolist()]
         stages = num_stages if full else settings.coarse_stages
         losses, diffusion = self.stage_losses(self.latents[chosen].float(), captions, stages, train=True)
