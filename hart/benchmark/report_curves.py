@@ -6,21 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from hart.benchmark.report_svg import (
-    INK,
-    KIND_COLOURS,
-    Plot,
-    Width,
-    draw_both,
-    hide_frame,
-    new_figure,
-    plot_style,
-    to_svg,
-)
+from hart.benchmark import report_svg as svg
 from hart.benchmark.results import Interval, Results, Setting
 
-COLOURS = [KIND_COLOURS[kind] for kind in ("sweep", "preset", "peer", "plan", "file")]
+COLOURS = [svg.KIND_COLOURS[kind] for kind in ("sweep", "preset", "peer", "plan", "file")]
 
 
 @dataclass(frozen=True)
@@ -37,18 +28,17 @@ class Curve:
 Value = Callable[[Setting], Interval | None]
 
 
-def threshold_curves(results: Results) -> Plot | None:
+def threshold_curves(results: Results) -> svg.Plot | None:
     """A curve per group of swept settings; None where nothing was swept over the threshold."""
     curves = find_curves(results.settings)
     if not curves:
         return None
-    wide, narrow = draw_both("thresholds", lambda width, prefix: _draw(curves, width, prefix))
     ends = [threshold for curve in curves for threshold in curve.thresholds]
-    return Plot(
-        name="thresholds",
-        title="What the threshold does",
-        wide=wide,
-        narrow=narrow,
+    return svg.draw_plot(
+        "thresholds",
+        "What the threshold does",
+        lambda figure, width: _draw(figure, width, curves),
+        (250, 560),
         alt=f"Hit rate, speed-up and prompt score for thresholds from {min(ends):g} to {max(ends):g}.",
         caption="All else is equal along a line. Bands are quartiles of the speed-up and the score's interval.",
     )
@@ -81,22 +71,19 @@ def _score(setting: Setting) -> Interval | None:
 PANELS: list[tuple[str, Value]] = [("hit rate, %", _hit_rate), ("speed-up", _speed_up), ("prompt score, %", _score)]
 
 
-def _draw(curves: Sequence[Curve], width: Width, prefix: str) -> str:
-    with plot_style(width, prefix):
-        figure = new_figure(width, 560 if width.narrow else 250)
-        shape = (len(PANELS), 1) if width.narrow else (1, len(PANELS))
-        grid = figure.subplots(*shape, squeeze=False)
-        for axes, (title, value) in zip(grid.flat, PANELS, strict=True):
-            hide_frame(axes)
-            axes.grid(True)
-            axes.set_title(title)
-            for number, curve in enumerate(curves):
-                _draw_curve(axes, curve, value, COLOURS[number % len(COLOURS)])
-            if not axes.lines:
-                axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=INK)
-        for axes in grid[-1]:
-            axes.set_xlabel("threshold")
-        return to_svg(figure, prefix)
+def _draw(figure: Figure, width: svg.Width, curves: Sequence[Curve]) -> None:
+    shape = (len(PANELS), 1) if width.narrow else (1, len(PANELS))
+    grid = figure.subplots(*shape, squeeze=False)
+    for axes, (title, value) in zip(grid.flat, PANELS, strict=True):
+        svg.hide_frame(axes)
+        axes.grid(True)
+        axes.set_title(title)
+        for number, curve in enumerate(curves):
+            _draw_curve(axes, curve, value, COLOURS[number % len(COLOURS)])
+        if not axes.lines:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=svg.INK)
+    for axes in grid[-1]:
+        axes.set_xlabel("threshold")
 
 
 def _draw_curve(axes: Axes, curve: Curve, value: Value, colour: str) -> None:

@@ -5,22 +5,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from hart.benchmark import report_svg as svg
 from hart.benchmark.report_labels import Box, place_labels
-from hart.benchmark.report_svg import (
-    INK,
-    KIND_COLOURS,
-    PAPER,
-    SOFT,
-    Plot,
-    Width,
-    draw_both,
-    hide_frame,
-    new_figure,
-    plot_style,
-    to_svg,
-)
 from hart.benchmark.report_text import SAME_PSNR, shorten, times
 from hart.benchmark.results import Interval, Results, Setting
 
@@ -58,7 +47,7 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front[::-1]
 
 
-def score_frontier(results: Results) -> Plot | None:
+def score_frontier(results: Results) -> svg.Plot | None:
     """Prompt score against speed-up; None where no score was measured."""
     return _frontier(
         results,
@@ -69,7 +58,7 @@ def score_frontier(results: Results) -> Plot | None:
     )
 
 
-def psnr_frontier(results: Results) -> Plot | None:
+def psnr_frontier(results: Results) -> svg.Plot | None:
     """PSNR against speed-up; None where none was measured. No-cache itself has no place there."""
     return _frontier(
         results,
@@ -93,7 +82,7 @@ def _scaled(interval: Interval | None, factor: float) -> Interval | None:
 
 def _frontier(
     results: Results, name: str, title: str, label: str, quality: Callable[[Setting], Interval | None]
-) -> Plot | None:
+) -> svg.Plot | None:
     points = []
     for number, setting in enumerate(results.settings):
         found = quality(setting)
@@ -101,18 +90,18 @@ def _frontier(
             points.append(Point(number, setting, "no-cache" if number == 0 else setting.kind, found))
     if not points:
         return None
-    wide, narrow = draw_both(name, lambda width, prefix: _draw(points, label, width, prefix))
     front = ", ".join(
         f"{point.setting.name} ({times(point.speed)}, {point.quality.value:.1f})" for point in pareto(points)
     )
     absent = [setting.name for setting in results.settings[1:] if quality(setting) is None]
-    return Plot(
-        name=name,
-        title=title,
-        wide=wide,
-        narrow=narrow,
+    return svg.draw_plot(
+        name,
+        title,
+        lambda figure, width: _draw(figure, width, points, label),
+        (470, 380),
         alt=f"{title} of {len(points)} settings. Not beaten in both: {front}.",
         caption=_caption(absent),
+        hints={f"point-{point.number}": _hint(point) for point in points},
     )
 
 
@@ -126,42 +115,38 @@ def _caption(absent: Sequence[str]) -> str:
     return text
 
 
-def _draw(points: Sequence[Point], label: str, width: Width, prefix: str) -> str:
-    with plot_style(width, prefix):
-        figure = new_figure(width, 380 if width.narrow else 470)
-        axes = figure.add_subplot()
-        hide_frame(axes)
-        axes.grid(True)
-        axes.set_axisbelow(True)
-        axes.set_xlabel("times as fast as no-cache (median of paired ratios)" if not width.narrow else "speed-up")
-        axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(5 if width.narrow else 9))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: times(value)))
-        axes.margins(0.08 if width.narrow else 0.06)
-        hints = {f"point-{point.number}": _hint(point) for point in points}
-        _draw_points(axes, points, width)
-        figure.draw_without_rendering()
-        _draw_labels(axes, points, width)
-        return to_svg(figure, prefix, hints)
+def _draw(figure: Figure, width: svg.Width, points: Sequence[Point], label: str) -> None:
+    axes = figure.add_subplot()
+    svg.hide_frame(axes)
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("times as fast as no-cache (median of paired ratios)" if not width.narrow else "speed-up")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(5 if width.narrow else 9))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: times(value)))
+    axes.margins(0.08 if width.narrow else 0.06)
+    _draw_points(axes, points, width)
+    figure.draw_without_rendering()
+    _draw_labels(axes, points, width)
 
 
 def _hint(point: Point) -> str:
     return f"{point.number} {point.setting.name}: {times(point.speed)}, {point.quality.value:.1f}"
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], width: Width) -> None:
+def _draw_points(axes: Axes, points: Sequence[Point], width: svg.Width) -> None:
     front = pareto(points)
     axes.plot(
         [point.speed for point in front],
         [point.quality.value for point in front],
         drawstyle="steps-pre",
-        color=INK,
+        color=svg.INK,
         linewidth=1.1,
         alpha=0.7,
         zorder=2,
     )
     for point in points:
-        spread, quality, colour = point.setting.speed_up, point.quality, KIND_COLOURS[point.kind]
+        spread, quality, colour = point.setting.speed_up, point.quality, svg.KIND_COLOURS[point.kind]
         axes.hlines(quality.value, spread.q1, spread.q3, color=colour, linewidth=1.2, alpha=0.5, zorder=1)
         axes.vlines(point.speed, quality.low, quality.high, color=colour, linewidth=1.2, alpha=0.3, zorder=1)
     for kind, shape in SHAPES.items():
@@ -172,8 +157,8 @@ def _draw_points(axes: Axes, points: Sequence[Point], width: Width) -> None:
                 point.quality.value,
                 shape,
                 markersize=10 if shape == "*" else 7,
-                color=KIND_COLOURS[kind],
-                markeredgecolor=PAPER,
+                color=svg.KIND_COLOURS[kind],
+                markeredgecolor=svg.PAPER,
                 markeredgewidth=0.7,
                 zorder=3,
                 gid=f"point-{point.number}",
@@ -182,7 +167,7 @@ def _draw_points(axes: Axes, points: Sequence[Point], width: Width) -> None:
     axes.figure.legend(loc="outside upper left", ncols=3 if width.narrow else 6, handletextpad=0.2, columnspacing=1)
 
 
-def _draw_labels(axes: Axes, points: Sequence[Point], width: Width) -> None:
+def _draw_labels(axes: Axes, points: Sequence[Point], width: svg.Width) -> None:
     """Names beside points; a number where there is no room for the name, and everywhere on the narrow plot."""
     texts = [[str(point.number)] for point in points]
     if not width.narrow:
@@ -198,7 +183,7 @@ def _draw_labels(axes: Axes, points: Sequence[Point], width: Width) -> None:
         number, place = found
         if place.leader:
             ends = to_data.transform(place.leader)
-            axes.plot(ends[:, 0], ends[:, 1], color=SOFT, linewidth=0.6, alpha=0.7, zorder=2.5)
+            axes.plot(ends[:, 0], ends[:, 1], color=svg.SOFT, linewidth=0.6, alpha=0.7, zorder=2.5)
         x, y = to_data.transform(place.box.centre)
         axes.text(
             x,
@@ -207,7 +192,7 @@ def _draw_labels(axes: Axes, points: Sequence[Point], width: Width) -> None:
             ha="center",
             va="center",
             fontsize=width.font * 0.9,
-            color=KIND_COLOURS[point.kind],
+            color=svg.KIND_COLOURS[point.kind],
             zorder=4,
         )
 

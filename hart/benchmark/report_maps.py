@@ -6,20 +6,9 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
 
-from hart.benchmark.report_svg import (
-    INK,
-    LINE,
-    PAPER,
-    SOFT,
-    Plot,
-    Width,
-    draw_both,
-    hide_frame,
-    new_figure,
-    plot_style,
-    to_svg,
-)
+from hart.benchmark import report_svg as svg
 from hart.benchmark.report_text import TIMES, shorten
 from hart.benchmark.results import Results, Similarity
 
@@ -30,7 +19,7 @@ CELL = 22.0
 Row = list[float | None]
 
 
-def similarity_maps(results: Results) -> Plot | None:
+def similarity_maps(results: Results) -> svg.Plot | None:
     """True similarity of every layer's output to its last stage's, per branch; None where none was measured."""
     similarity = results.similarity
     if similarity is None or not similarity.table:
@@ -38,17 +27,13 @@ def similarity_maps(results: Results) -> Plot | None:
     tables = {BRANCHES.get(name, name): rows for name, rows in similarity.table.items()}
     scale = _scale(similarity)
     labels = [str(layer) for layer in range(max(len(rows) for rows in tables.values()))]
-    wide, narrow = draw_both(
+    return svg.draw_plot(
         "similarity",
-        lambda width, prefix: _draw(
-            tables, labels, similarity.stages, scale, ("layer", similarity.metric), width, prefix
+        "What could be reused",
+        lambda figure, width: _draw(
+            figure, width, tables, labels, similarity.stages, scale, ("layer", similarity.metric)
         ),
-    )
-    return Plot(
-        name="similarity",
-        title="What could be reused",
-        wide=wide,
-        narrow=narrow,
+        _heights(tables, labels),
         alt=f"Heat maps of {similarity.metric} by layer and stage for {' and '.join(tables)}. {_range(similarity)}",
         caption=(
             f"Similarity ({similarity.metric}) of what a layer computes at a stage to what reuse would put there. "
@@ -57,7 +42,7 @@ def similarity_maps(results: Results) -> Plot | None:
     )
 
 
-def hit_maps(results: Results) -> Plot | None:
+def hit_maps(results: Results) -> svg.Plot | None:
     """Share of layers that reused, by setting and stage per branch; None where no setting reuses anything."""
     chosen = [setting for setting in results.settings if any(map(any, map(dict.values, setting.hits.values())))]
     if not chosen:
@@ -68,17 +53,13 @@ def hit_maps(results: Results) -> Plot | None:
         for branch, title in BRANCHES.items()
     }
     names = [setting.name for setting in chosen]
-    wide, narrow = draw_both(
+    return svg.draw_plot(
         "hits",
-        lambda width, prefix: _draw(
-            tables, names, stages, Normalize(0, 1), ("", "share of layers that reused"), width, prefix
+        "What was reused",
+        lambda figure, width: _draw(
+            figure, width, tables, names, stages, Normalize(0, 1), ("", "share of layers that reused")
         ),
-    )
-    return Plot(
-        name="hits",
-        title="What was reused",
-        wide=wide,
-        narrow=narrow,
+        _heights(tables, names),
         alt=f"Heat maps of the share of layers that reused, by stage, for {len(chosen)} settings: {', '.join(names)}.",
         caption=(
             "Share of layers that reused at each stage, averaged over pictures; crossed cells were not measured. "
@@ -102,54 +83,56 @@ def _range(similarity: Similarity) -> str:
     return f"Values from {min(values):.2f} to {max(values):.2f}." if values else "Nothing was measured."
 
 
+def _heights(tables: dict[str, list[Row]], names: Sequence[str]) -> tuple[float, float]:
+    one = CELL * len(names) + 60
+    return one + 55, one * len(tables) + 55
+
+
 def _draw(
+    figure: Figure,
+    width: svg.Width,
     tables: dict[str, list[Row]],
     names: Sequence[str],
     stages: Sequence[int],
     scale: Normalize,
     labels: tuple[str, str],
-    width: Width,
-    prefix: str,
-) -> str:
+) -> None:
     """Maps side by side, one under the other on the narrow plot; `labels` are of the rows and of the colours."""
     count = len(tables)
-    with plot_style(width, prefix):
-        colours = matplotlib.colormaps["viridis"]
-        figure = new_figure(width, (CELL * len(names) + 60) * (count if width.narrow else 1) + 55)
-        shape = (count, 1) if width.narrow else (1, count)
-        grid = figure.subplots(*shape, squeeze=False, sharey=not width.narrow)
-        for axes, (title, rows) in zip(grid.flat, tables.items(), strict=True):
-            axes.set_title(title)
-            _draw_map(axes, rows, scale, colours)
-            axes.set_xticks([column + 0.5 for column in range(len(stages))], [str(stage) for stage in stages])
-            axes.set_yticks(
-                [row + 0.5 for row in range(len(names))], [shorten(name, width.letters) for name in names], color=INK
-            )
-            axes.set_ylabel(labels[0] if axes in grid[:, 0] else "")
-            axes.tick_params(axis="x", labelsize=width.font * 0.85)
-        for axes in grid[-1]:
-            axes.set_xlabel("stage, by its tokens")
-        shades = matplotlib.cm.ScalarMappable(scale, colours)
-        bar = figure.colorbar(shades, ax=grid, location="bottom", aspect=40, fraction=0.03, shrink=0.6, label=labels[1])
-        if bar.solids is not None:
-            bar.solids.set_rasterized(False)  # else a picture inside the SVG
-            bar.solids.set_edgecolor("face")  # else gaps between the shades
-        bar.outline.set_visible(False)
-        return to_svg(figure, prefix)
+    colours = matplotlib.colormaps["viridis"]
+    shape = (count, 1) if width.narrow else (1, count)
+    grid = figure.subplots(*shape, squeeze=False, sharey=not width.narrow)
+    for axes, (title, rows) in zip(grid.flat, tables.items(), strict=True):
+        axes.set_title(title)
+        _draw_map(axes, rows, scale, colours)
+        axes.set_xticks([column + 0.5 for column in range(len(stages))], [str(stage) for stage in stages])
+        axes.set_yticks(
+            [row + 0.5 for row in range(len(names))], [shorten(name, width.letters) for name in names], color=svg.INK
+        )
+        axes.set_ylabel(labels[0] if axes in grid[:, 0] else "")
+        axes.tick_params(axis="x", labelsize=width.font * 0.85)
+    for axes in grid[-1]:
+        axes.set_xlabel("stage, by its tokens")
+    shades = matplotlib.cm.ScalarMappable(scale, colours)
+    bar = figure.colorbar(shades, ax=grid, location="bottom", aspect=40, fraction=0.03, shrink=0.6, label=labels[1])
+    if bar.solids is not None:
+        bar.solids.set_rasterized(False)  # else a picture inside the SVG
+        bar.solids.set_edgecolor("face")  # else gaps between the shades
+    bar.outline.set_visible(False)
 
 
 def _draw_map(axes: Axes, rows: Sequence[Row], scale: Normalize, colours: Colormap) -> None:
     """Cells with their numbers; a cross where there is none."""
-    hide_frame(axes)
+    svg.hide_frame(axes)
     for row, cells in enumerate(rows):
         for column, value in enumerate(cells):
             if value is None or not math.isfinite(value):
-                _draw_cell(axes, row, column, "none", TIMES, SOFT)
+                _draw_cell(axes, row, column, "none", TIMES, svg.SOFT)
                 continue
             shade = float(scale(value))
             dark = shade < 0.55
             if value == 0:
-                _draw_cell(axes, row, column, "none", "0", LINE)
+                _draw_cell(axes, row, column, "none", "0", svg.LINE)
                 continue
             text = f"{value:.2f}".replace("0.", ".").replace("1.00", "1")
             _draw_cell(
@@ -160,5 +143,5 @@ def _draw_map(axes: Axes, rows: Sequence[Row], scale: Normalize, colours: Colorm
 
 
 def _draw_cell(axes: Axes, row: int, column: int, fill: str, text: str, colour: str) -> None:
-    axes.add_patch(matplotlib.patches.Rectangle((column, row), 1, 1, facecolor=fill, edgecolor=PAPER, linewidth=1))
+    axes.add_patch(matplotlib.patches.Rectangle((column, row), 1, 1, facecolor=fill, edgecolor=svg.PAPER, linewidth=1))
     axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=7.5)

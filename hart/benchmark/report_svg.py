@@ -75,13 +75,41 @@ class Plot:
     caption: str
 
 
-def draw_both(name: str, draw: Callable[[Width, str], str]) -> tuple[str, str]:
-    """SVG of a plot in both widths; `draw` takes the width and a prefix for the names inside the SVG."""
-    return draw(WIDE, f"{name}-wide"), draw(NARROW, f"{name}-narrow")
+def draw_plot(
+    name: str,
+    title: str,
+    draw: Callable[[Figure, Width], None],
+    heights: tuple[float, float],
+    *,
+    alt: str,
+    caption: str,
+    hints: Mapping[str, str] | None = None,
+) -> Plot:
+    """Draw a plot in both widths.
+
+    Args:
+        name: put before the names inside the SVG; no two plots of a page share it.
+        title: heading.
+        draw: draws into an empty figure of a width.
+        heights: of the wide and the narrow figure, in points.
+        alt: what the plot shows, in words.
+        caption: text under the plot.
+        hints: text shown over the artist of a name (its `gid`).
+    """
+
+    def drawn(width: Width, height: float) -> str:
+        prefix = f"{name}-{width.name}"
+        with _plot_style(width, prefix):
+            figure = _new_figure(width, height)
+            draw(figure, width)
+            return _to_svg(figure, prefix, hints or {})
+
+    wide, narrow = drawn(WIDE, heights[0]), drawn(NARROW, heights[1])
+    return Plot(name=name, title=title, wide=wide, narrow=narrow, alt=alt, caption=caption)
 
 
 @contextmanager
-def plot_style(width: Width, salt: str) -> Iterator[None]:
+def _plot_style(width: Width, salt: str) -> Iterator[None]:
     """Settings of matplotlib that all plots share; the caller's own are back afterwards."""
     style: Any = {
         "svg.fonttype": "none",
@@ -112,7 +140,7 @@ def plot_style(width: Width, salt: str) -> Iterator[None]:
         yield
 
 
-def new_figure(width: Width, height: float) -> Figure:
+def _new_figure(width: Width, height: float) -> Figure:
     """An empty figure; a unit of its SVG is a point, and a pixel of its canvas."""
     figure = Figure(figsize=(width.points / 72, height / 72), dpi=72, layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
@@ -126,14 +154,8 @@ def hide_frame(axes: Axes) -> None:
         spine.set_visible(False)
 
 
-def to_svg(figure: Figure, prefix: str, hints: Mapping[str, str] | None = None) -> str:
-    """The figure as SVG to stand inside HTML: no prologue, no date, names that no other plot has, the page's colours.
-
-    Args:
-        figure: what to write.
-        prefix: put before every name.
-        hints: text shown over the artist of a name (its `gid`).
-    """
+def _to_svg(figure: Figure, prefix: str, hints: Mapping[str, str]) -> str:
+    """The figure as SVG to stand inside HTML: no prologue, no date, the prefix before names, the page's colours."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = stream.getvalue()
@@ -145,7 +167,7 @@ def to_svg(figure: Figure, prefix: str, hints: Mapping[str, str] | None = None) 
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{prefix}-", svg).replace("xlink:href", "href")
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    for name, text in (hints or {}).items():
+    for name, text in hints.items():
         opening = f'<g id="{prefix}-{name}">'
         svg = svg.replace(opening, f"{opening}<title>{html.escape(text)}</title>")
     return svg

@@ -4,22 +4,9 @@ from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from hart.benchmark.report_svg import (
-    DECODER_PART,
-    HEAD_PART,
-    INK,
-    OTHER_PART,
-    PAPER,
-    TEXT_PART,
-    Plot,
-    Width,
-    draw_both,
-    hide_frame,
-    new_figure,
-    plot_style,
-    to_svg,
-)
+from hart.benchmark import report_svg as svg
 from hart.benchmark.report_text import seconds, shorten
 from hart.benchmark.results import Results, Setting
 
@@ -29,16 +16,15 @@ Segments = dict[str, float]
 TEXT, HEAD, DECODER, OTHER = "text", "diffusion head", "decoder", "other"
 
 
-def time_bars(results: Results) -> Plot:
+def time_bars(results: Results) -> svg.Plot:
     """Seconds per batch by stage and part, a bar per setting."""
     named = [(setting.name, segments(setting)) for setting in results.settings]
-    wide, narrow = draw_both("times", lambda width, prefix: _draw(named, width, prefix))
     dearest = max(named[0][1].items(), key=lambda item: item[1])
-    return Plot(
-        name="times",
-        title="Where the time goes",
-        wide=wide,
-        narrow=narrow,
+    return svg.draw_plot(
+        "times",
+        "Where the time goes",
+        lambda figure, width: _draw(figure, width, named),
+        (21 * len(named) + 95, 21 * len(named) + 130),
         alt=f"Stacked bars of seconds per batch. The dearest part of no-cache: {dearest[0]}, {seconds(dearest[1])}.",
         caption=(
             f"Seconds per batch of {results.work.batch_size}, medians. Stages are named by their token count and hold "
@@ -69,29 +55,26 @@ def _colours(names: Sequence[str]) -> dict[str, str]:
     ramp = matplotlib.colormaps["viridis"]
     steps = max(1, len(stages) - 1)
     colours = {name: matplotlib.colors.to_hex(ramp(0.12 + 0.8 * rank / steps)) for rank, name in enumerate(stages)}
-    return colours | {TEXT: TEXT_PART, HEAD: HEAD_PART, DECODER: DECODER_PART, OTHER: OTHER_PART}
+    return colours | {TEXT: svg.TEXT_PART, HEAD: svg.HEAD_PART, DECODER: svg.DECODER_PART, OTHER: svg.OTHER_PART}
 
 
-def _draw(named: Sequence[tuple[str, Segments]], width: Width, prefix: str) -> str:
+def _draw(figure: Figure, width: svg.Width, named: Sequence[tuple[str, Segments]]) -> None:
     keys = list(dict.fromkeys(key for _, found in named for key in found))
-    with plot_style(width, prefix):
-        figure = new_figure(width, 21 * len(named) + (130 if width.narrow else 95))
-        axes = figure.add_subplot()
-        hide_frame(axes)
-        _draw_bars(axes, named, keys)
-        axes.set_yticks(range(len(named)), [shorten(name, width.letters) for name, _ in named], color=INK)
-        axes.set_ylim(len(named) - 0.4, -0.6)
-        axes.margins(x=0.12)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("seconds per batch")
-        figure.legend(
-            loc="outside upper left",
-            ncols=4 if width.narrow else 7,
-            handlelength=0.9,
-            columnspacing=0.9,
-            handletextpad=0.4,
-        )
-        return to_svg(figure, prefix)
+    axes = figure.add_subplot()
+    svg.hide_frame(axes)
+    _draw_bars(axes, named, keys)
+    axes.set_yticks(range(len(named)), [shorten(name, width.letters) for name, _ in named], color=svg.INK)
+    axes.set_ylim(len(named) - 0.4, -0.6)
+    axes.margins(x=0.12)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds per batch")
+    figure.legend(
+        loc="outside upper left",
+        ncols=4 if width.narrow else 7,
+        handlelength=0.9,
+        columnspacing=0.9,
+        handletextpad=0.4,
+    )
 
 
 def _draw_bars(axes: Axes, named: Sequence[tuple[str, Segments]], keys: Sequence[str]) -> None:
@@ -104,10 +87,10 @@ def _draw_bars(axes: Axes, named: Sequence[tuple[str, Segments]], keys: Sequence
             left=ends,
             height=0.72,
             color=colours[key],
-            edgecolor=PAPER,
+            edgecolor=svg.PAPER,
             linewidth=0.5,
             label=key.removeprefix("stage "),
         )
         ends = [end + length for end, length in zip(ends, lengths, strict=True)]
     for row, end in enumerate(ends):
-        axes.annotate(f"{end:.3g}", (end, row), (4, 0), textcoords="offset points", va="center", color=INK)
+        axes.annotate(f"{end:.3g}", (end, row), (4, 0), textcoords="offset points", va="center", color=svg.INK)
