@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import hart
+from hart.utils.prompts_file import read_prompts_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,14 +113,7 @@ def cache_settings(arguments: argparse.Namespace, patch_nums: Sequence[int]) -> 
 def read_prompts(arguments: argparse.Namespace) -> list[str]:
     """Return the prompts of the command line or the file, else the samples; a ValueError if there are none."""
     if arguments.prompts_file is not None:
-        try:
-            lines = arguments.prompts_file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"prompts file {str(arguments.prompts_file)!r} is not UTF-8 text ({error}).") from error
-        prompts = [line.strip() for line in lines if line.strip()]
-        if not prompts:
-            raise ValueError(f"prompts file {str(arguments.prompts_file)!r} is empty; write one prompt a line.")
-        return prompts
+        return read_prompts_file(arguments.prompts_file, "prompts file", "is empty; write one prompt a line")
     if arguments.prompts is not None:
         return list(arguments.prompts)
     if arguments.model_path is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hart.benchmark.exports import EXPORTS
+from hart.utils.prompts_file import read_prompts_file
 
 if TYPE_CHECKING:
     from hart.benchmark.results import Results
@@ -130,21 +131,8 @@ def work_request(arguments: argparse.Namespace) -> "WorkRequest":
 
 
 def read_prompts(path: Path | None) -> list[str]:
-    """The lines of a file that are not blank; none without a file.
-
-    Raises:
-        ValueError: it is not UTF-8, or holds no prompt.
-    """
-    if path is None:
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"prompts_file {str(path)!r} is not UTF-8 text ({error}).") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"prompts_file {str(path)!r} has no prompt; allowed is a text with one prompt a line.")
-    return prompts
+    """The prompts of a file (see `read_prompts_file`); none without a file."""
+    return [] if path is None else read_prompts_file(path)
 
 
 def check_exports(arguments: argparse.Namespace) -> None:
