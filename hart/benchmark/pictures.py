@@ -1,14 +1,13 @@
 """Pictures of a run on disk: PNG where Pillow is there, else numpy's own format; never half a file."""
 
 import importlib.util
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hart.utils.files import written_beside
 from hart.utils.images import save_png, to_numpy
 
 
@@ -18,13 +17,8 @@ def save_picture(image_3HW: Tensor, path: Path) -> Path:
         return save_png(image_3HW, path.with_name(f"{path.name}.png"))
     target = path.with_name(f"{path.name}.npy")
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        with unfinished.open("wb") as file:
-            np.save(file, to_numpy(image_3HW[None])[0])
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_beside(target) as unfinished, unfinished.open("wb") as file:
+        np.save(file, to_numpy(image_3HW[None])[0])
     return target
 
 

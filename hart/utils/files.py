@@ -1,7 +1,9 @@
-"""Text files that are whole or not there, and JSON whose shape is checked."""
+"""Files that are whole or not there, and JSON whose shape is checked."""
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,18 +12,26 @@ from pydantic import BaseModel, ValidationError
 Record = TypeVar("Record", bound=BaseModel)
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write beside the target, then put it in the target's place: an interrupted save leaves the old file."""
-    target = Path(path).resolve()
+@contextmanager
+def written_beside(target: Path) -> Iterator[Path]:
+    """Give a path beside the target to write to; that file then takes the target's place.
+
+    An interrupted write leaves the old file and nothing else.
+    """
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with unfinished.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield unfinished
         os.replace(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text, and wait until the disk has it; an interrupted save leaves the old file."""
+    with written_beside(Path(path).resolve()) as unfinished, unfinished.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_record(kind: type[Record], path: str | os.PathLike[str], what: str, made_by: str) -> Record:

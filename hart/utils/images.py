@@ -3,7 +3,6 @@
 import math
 import os
 import textwrap
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from hart.utils.files import written_beside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,12 +69,8 @@ def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:
     picture = to_pil(image[None])[0] if isinstance(image, Tensor) else image
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
+    with written_beside(path) as unfinished:
         picture.save(unfinished, format="PNG")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

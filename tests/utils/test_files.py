@@ -1,11 +1,11 @@
-"""Text files that are whole or not there."""
+"""Files that are whole or not there."""
 
 import os
 
 import pytest
 from pydantic import BaseModel
 
-from hart.utils.files import read_record, write_whole
+from hart.utils.files import read_record, write_whole, written_beside
 
 
 class Point(BaseModel):
@@ -23,6 +23,17 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_takes_the_place_of_the_old_one_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.bin"
+    with written_beside(path) as unfinished:
+        unfinished.write_bytes(b"old")
+        assert not path.exists() and unfinished.parent == tmp_path
+    with pytest.raises(KeyboardInterrupt), written_beside(path) as unfinished:
+        unfinished.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_records_are_read_or_refused_in_one_sentence(tmp_path):
