@@ -1,20 +1,19 @@
 """Measure cache settings on a checkpoint: `python -m hart.benchmark --output_dir FOLDER`.
 
 Speed, quality and memory of presets, peers, JSON files and sweeps, painted in turn on the same prompts and seeds. The
-output folder gets `results.json`, `results.csv`, `report.html` where the extra `benchmark` is installed, and all
-pictures; the same command goes on where a killed one stopped.
+output folder gets `results.json`, `results.csv`, `report.html` and all pictures; the same command goes on where a
+killed one stopped. It needs the extra `benchmark`.
 """
 
 import argparse
 import logging
 import shlex
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hart.benchmark.exports import EXPORTS
+from hart.benchmark.report import need_plots, write_report
 from hart.utils.prompts_file import read_prompts_file
 
 if TYPE_CHECKING:
@@ -89,12 +88,15 @@ def main(given: list[str] | None = None) -> int:
 
 
 def measure(arguments: argparse.Namespace, command: str) -> "Results":
-    """Load, choose settings, paint and judge."""
+    """Load, choose settings, paint and judge, once it is clear that all can be judged and shown."""
     # Imported late: help and wrong arguments should not wait for torch.
+    from hart.benchmark.quality import need_metrics
     from hart.benchmark.runner import run_benchmark
     from hart.benchmark.settings import choose_settings
     from hart.pipeline import HARTPipeline
 
+    need_metrics()  # first: the extra that it names holds the report's packages too
+    need_plots()
     check_exports(arguments)
     request = work_request(arguments)
     pipeline = HARTPipeline.from_pretrained(
@@ -149,9 +151,7 @@ def write_outputs(results: "Results", arguments: argparse.Namespace) -> None:
     from hart.benchmark.tables import markdown_table, write_csv
 
     folder = arguments.output_dir
-    written = [folder / "results.json", write_csv(results, folder / "results.csv")]
-    if find_spec("hart.benchmark.report") is not None:
-        written.append(import_module("hart.benchmark.report").write_report(results, folder))
+    written = [folder / "results.json", write_csv(results, folder / "results.csv"), write_report(results, folder)]
     for tool, target in arguments.export:
         written.append(EXPORTS[tool](results, folder, Path(target)))
     logger.info("%s\n", markdown_table(results))

@@ -66,6 +66,14 @@ def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, caplog, m
     assert sentence in caplog.text and "the same command goes on from there" in caplog.text
 
 
+def test_a_run_that_no_report_could_show_does_not_begin(flags, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("hart.benchmark.report.find_spec", lambda name: None)
+    monkeypatch.setattr("hart.pipeline.HARTPipeline.from_pretrained", lambda *_, **__: pytest.fail("loads the model"))
+    assert program.main(flags) == program.BAD_INPUT
+    assert "matplotlib and jinja2, not installed here; run `pip install" in caplog.messages[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_empty_prompts(tmp_path):
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(ValueError, match="has no prompt; allowed is a text with one prompt a line"):
