@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from hart.benchmark.bootstrap import bootstrap_interval
 from hart.benchmark.features import Features, feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture
+from hart.benchmark.psnr import PSNR_CAP, psnr
 from hart.benchmark.results import Quality
 from hart.evaluation import ATTRIBUTES, PictureCheck, Scene, check_pictures
 from hart.modules.models.autoencoder import HARTAutoEncoder
 
-PSNR_CAP = 100.0
 PACKAGES = {"skimage": "scikit-image", "scipy": "scipy"}
 SSIM_WINDOW = 7
 
@@ -81,11 +81,7 @@ class _Seen:
 
 def psnr_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:
     """PSNR of each picture [N, H, W, 3] in dB, at most 100 (equal pictures would be infinite)."""
-    from skimage.metrics import peak_signal_noise_ratio
-
-    with np.errstate(divide="ignore"):
-        found = [peak_signal_noise_ratio(b, a, data_range=255) for a, b in zip(pictures, reference, strict=True)]
-    return [min(float(value), PSNR_CAP) for value in found]
+    return [min(psnr(a, b), PSNR_CAP) for a, b in zip(pictures, reference, strict=True)]
 
 
 def ssim_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hart.benchmark.report_text import change_limits, is_chance
 from hart.benchmark.results import Goal, Interval, Recommendation, Results, Setting
 
 QUALITY_DROP, BALANCE_DROP, SPEED_DROP = 0.01, 0.03, 0.15
@@ -91,8 +92,8 @@ def _change(drop: Interval) -> str:
     if drop.low == drop.high == 0:
         return "as no-cache's"
     points = f"{abs(100 * drop.value):.1f} points {'below' if drop.value >= 0 else 'above'} no-cache's"
-    chance = ", within chance" if drop.low <= 0 <= drop.high else ""
-    return f"{points} (95%: {-100 * drop.high:+.1f} to {-100 * drop.low:+.1f}{chance})"
+    chance = ", within chance" if is_chance(drop) else ""
+    return f"{points} (95%: {change_limits(drop)}{chance})"
 
 
 def _tie_words(best: Setting, allowed: Sequence[Setting]) -> str:

@@ -65,7 +65,7 @@ def _speed_up(setting: Setting) -> Interval:
 
 def _score(setting: Setting) -> Interval | None:
     score = setting.quality.prompt_score
-    return score and Interval(value=100 * score.value, low=100 * score.low, high=100 * score.high)
+    return score and score.scaled(100)
 
 
 PANELS: list[tuple[str, Value]] = [("hit rate, %", _hit_rate), ("speed-up", _speed_up), ("prompt score, %", _score)]

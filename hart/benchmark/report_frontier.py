@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hart.benchmark import report_svg as svg
 from hart.benchmark.report_labels import Box, place_labels
-from hart.benchmark.report_text import SAME_PSNR, shorten, times
+from hart.benchmark.report_text import are_same, shorten, times
 from hart.benchmark.results import Interval, Results, Setting
 
 SHAPES = {"no-cache": "X", "preset": "o", "peer": "s", "sweep": "^", "file": "D", "plan": "*"}
@@ -54,7 +54,7 @@ def score_frontier(results: Results) -> svg.Plot | None:
         "frontier-score",
         "Prompt score against speed-up",
         "prompt score, %",
-        lambda setting: _scaled(setting.quality.prompt_score, 100),
+        lambda setting: setting.quality.prompt_score and setting.quality.prompt_score.scaled(100),
     )
 
 
@@ -65,19 +65,8 @@ def psnr_frontier(results: Results) -> svg.Plot | None:
         "frontier-psnr",
         "PSNR against speed-up",
         "PSNR to no-cache, dB",
-        lambda setting: None if _same(setting) else setting.quality.psnr,
+        lambda setting: None if are_same(setting.quality.psnr) else setting.quality.psnr,
     )
-
-
-def _same(setting: Setting) -> bool:
-    psnr = setting.quality.psnr
-    return psnr is not None and psnr.value >= SAME_PSNR
-
-
-def _scaled(interval: Interval | None, factor: float) -> Interval | None:
-    if interval is None:
-        return None
-    return Interval(value=interval.value * factor, low=interval.low * factor, high=interval.high * factor)
 
 
 def _frontier(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hart.benchmark.psnr import psnr
 from hart.benchmark.results import Results, Setting
 
 PROMPTS = 6
@@ -82,15 +83,11 @@ def _picture(number: int, name: str, prompt: str, pixels: Pixels | None, plain: 
         return Picture(number, alt, None, None, "no picture")
     if plain is None or plain.shape != pixels.shape:
         return Picture(number, alt, _data_uri(pixels), None, "")
+    decibels = psnr(pixels, plain)
+    caption = f"{decibels:.1f} dB" if math.isfinite(decibels) else "the same"
     difference = np.abs(pixels.astype(np.int16) - plain)
     shown = np.minimum(AMPLIFIED * difference, 255).astype(np.uint8)
-    return Picture(number, alt, _data_uri(pixels), _data_uri(shown), _psnr(difference))
-
-
-def _psnr(difference: NDArray[np.int16]) -> str:
-    """PSNR of 8-bit pixels in words."""
-    mean_square = float(np.mean(np.square(difference.astype(np.float64))))
-    return f"{10 * math.log10(255**2 / mean_square):.1f} dB" if mean_square else "the same"
+    return Picture(number, alt, _data_uri(pixels), _data_uri(shown), caption)
 
 
 def _data_uri(pixels: Pixels) -> str:

@@ -60,22 +60,22 @@ def _difference(setting: Setting) -> Cell:
     drop = setting.quality.prompt_drop
     if drop is None:
         return Cell(NOT_MEASURED)
-    verdict = "within chance" if drop.low <= 0 <= drop.high else "lower" if drop.value > 0 else "higher"
-    below = f"{verdict} ({-100 * drop.high:+.1f} to {-100 * drop.low:+.1f})"
+    verdict = "within chance" if words.is_chance(drop) else "lower" if drop.value > 0 else "higher"
+    below = f"{verdict} ({words.change_limits(drop)})"
     return Cell(f"{-100 * drop.value + 0.0:+.1f} points", below, -drop.value)
 
 
 def _measured(interval: Interval | None, digits: int, factor: float = 1.0, unit: str = "") -> Cell:
     if interval is None:
         return Cell(NOT_MEASURED)
-    low, high = factor * interval.low, factor * interval.high
-    return Cell(f"{factor * interval.value:.{digits}f}{unit}", f"{low:.{digits}f} to {high:.{digits}f}", interval.value)
+    shown = interval.scaled(factor)
+    return Cell(f"{shown.value:.{digits}f}{unit}", words.limits(shown, digits), interval.value)
 
 
 def _psnr(setting: Setting) -> Cell:
     psnr = setting.quality.psnr
-    if psnr is not None and psnr.value >= words.SAME_PSNR:
-        return Cell("the same pictures", key=psnr.value)
+    if words.are_same(psnr):
+        return Cell(words.SAME_PICTURES, key=psnr.value)
     return _measured(psnr, 1, unit=" dB")
 
 

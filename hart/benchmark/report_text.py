@@ -1,11 +1,13 @@
 """Numbers and differences in words; what was not measured is called so and never 0."""
 
+from typing import TypeGuard
+
+from hart.benchmark.psnr import PSNR_CAP
 from hart.benchmark.results import Interval, Spread
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 NOT_MEASURED = "not measured"
-SAME_PSNR = 100.0
-"""Infinite PSNR is capped here: the pictures are the same."""
+SAME_PICTURES = "the same pictures"
 
 
 def shorten(text: str, letters: int) -> str:
@@ -45,18 +47,36 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def figure(interval: Interval | None, digits: int, unit: str = "") -> str:
+def limits(interval: Interval, digits: int) -> str:
+    """Both ends of an interval."""
+    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+def figure(interval: Interval, digits: int, unit: str = "") -> str:
     """A value with its interval."""
-    if interval is None:
-        return NOT_MEASURED
-    return f"{interval.value:.{digits}f}{unit} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+    return f"{interval.value:.{digits}f}{unit} ({limits(interval, digits)})"
+
+
+def are_same(decibels: Interval | None) -> TypeGuard[Interval]:
+    """Whether a measured PSNR says that the pictures are the same."""
+    return decibels is not None and decibels.value >= PSNR_CAP
 
 
 def psnr(interval: Interval | None) -> str:
-    """PSNR in dB; pictures that are the same have none."""
-    if interval is not None and interval.value >= SAME_PSNR:
-        return "the same pictures"
-    return figure(interval, 1, " dB")
+    """PSNR in dB with its interval; pictures that are the same have none."""
+    if interval is None:
+        return NOT_MEASURED
+    return SAME_PICTURES if are_same(interval) else figure(interval, 1, " dB")
+
+
+def is_chance(drop: Interval) -> bool:
+    """Whether the interval of a difference to no-cache holds 0."""
+    return drop.low <= 0 <= drop.high
+
+
+def change_limits(drop: Interval) -> str:
+    """Both ends of a drop of the prompt score as a change in points: less is negative."""
+    return f"{-100 * drop.high:+.1f} to {-100 * drop.low:+.1f}"
 
 
 def drop_in_words(drop: Interval | None) -> str:
@@ -64,8 +84,8 @@ def drop_in_words(drop: Interval | None) -> str:
     if drop is None:
         return "against no-cache: not measured"
     change = f"{100 * abs(drop.value):.1f} points {'less' if drop.value >= 0 else 'more'} than no-cache"
-    interval = f"interval {-100 * drop.high:+.1f} to {-100 * drop.low:+.1f}"
-    if drop.low <= 0 <= drop.high:
+    interval = f"interval {change_limits(drop)}"
+    if is_chance(drop):
         if drop.low == drop.high:
             return "no difference to no-cache: every picture scored alike"
         return f"no difference to no-cache that this run could tell from chance ({interval})"

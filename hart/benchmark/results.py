@@ -35,6 +35,10 @@ class Interval(_Part):
     low: float
     high: float
 
+    def scaled(self, factor: float) -> "Interval":
+        """The same in a unit that is so many times smaller."""
+        return Interval(value=factor * self.value, low=factor * self.low, high=factor * self.high)
+
 
 class Machine(_Part):
     """Where it ran; results of different machines are never compared silently."""

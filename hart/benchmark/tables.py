@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from hart.benchmark.report_text import figure
 from hart.benchmark.results import Interval, Results, Setting, Spread
 from hart.utils.files import write_whole
 
@@ -71,10 +72,7 @@ def _cells(setting: Setting) -> list[str]:
 
 
 def _words(interval: Interval | None, factor: float, unit: str, digits: int) -> str:
-    if interval is None:
-        return ""
-    value, low, high = (f"{factor * number:.{digits}f}" for number in (interval.value, interval.low, interval.high))
-    return f"{value}{unit} ({low} to {high})"
+    return "" if interval is None else figure(interval.scaled(factor), digits, unit)
 
 
 def _spread(name: str, spread: Spread) -> Row:
