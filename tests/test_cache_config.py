@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +158,14 @@ def test_each_failure_is_one_sentence_with_field_value_and_what_is_allowed(field
     assert text.endswith(".")
     assert "\n" not in text
     assert text.count(". ") == 0
+
+
+@pytest.mark.parametrize("fields", [{"first_layers": np.int64(1)}, {"threshold": np.float32(0.5)}], ids=str)
+def test_numbers_that_json_cannot_hold_are_refused(fields):
+    with pytest.raises(TypeError, match="JSON serializable"):
+        json.dumps(fields)
+    with pytest.raises(ValueError, match="allowed is a"):
+        usable(**fields).validate()
 
 
 def test_settings_that_pass():

@@ -1,6 +1,7 @@
 """What each field of `HARTCacheConfig` may hold; standard library only.
 
-Every failure is one sentence that names the field, its value and what is allowed.
+Every failure is one sentence that names the field, its value and what is allowed. Numbers are Python's own, where
+`hart.utils.numbers` takes numpy's as well: settings are written as JSON, which cannot hold those.
 """
 
 import math
