@@ -15,15 +15,16 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 LAYERS = (
     ("examples",),
     ("hart.benchmark",),
-    ("hart.evaluation",),
+    ("hart.evaluation.__main__",),
     ("hart.compare",),
     ("hart.pipeline", "hart.pipeline_folders", "hart.pipeline_output"),
     ("hart.modules.enhanced_hart",),
-    ("hart.modules.cache_benchmark", "hart.modules.cache_calibration"),
+    ("hart.modules.cache_benchmark", "hart.modules.cache_calibration", "hart.modules.cache_planner"),
     ("hart.modules.cache_prompts", "hart.modules.cache_report"),
     ("hart.modules.models.transformer",),
     ("hart.modules.models.autoencoder",),
     ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache", "hart.modules.cache_config"),
+    ("hart.evaluation",),  # judges pictures, whoever painted them
     ("hart.utils",),
     ("hart",),
 )

@@ -32,9 +32,10 @@ def write_report(results: Results, folder: Path) -> Path:
 
 def need_plots() -> None:
     """Raise an ImportError that says what to install, before time is spent on measuring what no report can show."""
-    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    packages = {"matplotlib": "matplotlib", "jinja2": "jinja2", "skimage": "scikit-image"}
+    missing = [package for name, package in packages.items() if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"the report is drawn with {' and '.join(missing)}, not installed here; "
-            "run `pip install hart-stage-cache[plots]`."
+            "run `pip install hart-stage-cache[benchmark]`."
         )

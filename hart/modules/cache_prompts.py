@@ -56,7 +56,7 @@ class Subjects:
         }
         self.features = {name: value for name, value in given.items() if value is not None}
         folder = _folder(model)
-        if prompts is None and label_B is None and folder == embedded_model_path().resolve():
+        if prompts is None and label_B is None and is_embedded_model(model):
             prompts = sample_prompts()
         self.prompts = None if prompts is None else list(prompts)
         self.text: TextModel | None = None
@@ -101,6 +101,11 @@ def check_count(name: str, value: object) -> int:
     if not is_whole(value) or value < 1:
         raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
     return value
+
+
+def is_embedded_model(model: HARTForT2I) -> bool:
+    """Whether a model was loaded from inside this package."""
+    return _folder(model) == embedded_model_path().resolve()
 
 
 def _folder(model: HARTForT2I) -> Path | None:

@@ -24,6 +24,7 @@ from hart.modules.cache.upsample import upsample
 from hart.modules.cache_benchmark import BenchmarkSettings, benchmark
 from hart.modules.cache_calibration import CalibrationSettings, calibrate, calibration_stages, recommended_config
 from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache_planner import CacheProposal, Judge, PlanSettings, plan
 from hart.modules.cache_prompts import Subjects, check_count
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
@@ -270,6 +271,43 @@ class EnhancedHARTForT2I(HARTForT2I):
         settings = BenchmarkSettings(count, check_count("batch_size", batch_size), seed, cfg, warmup, progress)
         cached = EnhancedHARTForT2I.from_hart(self, self._cache_config if self.is_cache_enabled else None)
         return benchmark(EnhancedHARTForT2I.from_hart(self), cached, subjects, settings, json_path)
+
+    def plan_cache(
+        self,
+        max_quality_drop: float = 0.01,
+        prompts: Sequence[str] | None = None,
+        seed: int = 0,
+        *,
+        num_search: int = 12,
+        num_verify: int = 100,
+        cfg: float = 4.5,
+        judge: Judge | None = None,
+        progress: bool = True,
+    ) -> CacheProposal:
+        """Search the fastest settings that lose at most so much quality, and verify them on other prompts.
+
+        Takes minutes: about a thousand pictures. Settings, statistics and adapted thresholds stay as they are.
+
+        Args:
+            max_quality_drop: budget, as a share of the score (0.01: one picture of a hundred shows its prompt no more).
+            prompts: at least two; every other one is kept for verification. None: on the embedded model search on
+                training captions, verification on held-out ones; on any other checkpoint unconditional pictures.
+            seed: pictures are painted with seed, seed + 1, ...
+            num_search, num_verify: pictures of either step.
+            cfg: as in painting.
+            judge: (pictures [B, 3, H, W] of 0 to 1, prompts) to a score of each. None: on captions of the embedded
+                model whether the picture shows its prompt, by program; elsewhere how near its latent map is to the
+                full run's, which is strict and no judgement of pictures.
+            progress: show bars.
+
+        Returns:
+            A proposal: `config` for `set_cache_config`, `speed_up`, `quality_drop`, and all that was tried.
+
+        Raises:
+            ValueError: a budget outside 0 to 1, or too few prompts or pictures.
+        """
+        settings = PlanSettings(max_quality_drop, seed, num_search, num_verify, cfg, judge, progress)
+        return plan(EnhancedHARTForT2I.from_hart(self), prompts, settings)
 
     # -- statistics and files ----------------------------------------------------------------------------------------
 

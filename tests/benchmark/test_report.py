@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="the report is drawn with matplotlib: pip install hart-stage-cache[plots]")
-pytest.importorskip("jinja2", reason="the report is laid out with Jinja2: pip install hart-stage-cache[plots]")
+pytest.importorskip("matplotlib", reason="the report is drawn with matplotlib: pip install hart-stage-cache[benchmark]")
+pytest.importorskip("jinja2", reason="the report is laid out with Jinja2: pip install hart-stage-cache[benchmark]")
 
 from hart.benchmark.report import need_plots, write_report
 from hart.benchmark.report_page import page
@@ -201,5 +201,5 @@ def test_a_failed_write_leaves_the_old_report(results, tmp_path, monkeypatch):
 
 def test_missing_plots_name_the_extra(monkeypatch):
     monkeypatch.setattr("hart.benchmark.report.find_spec", lambda name: None if name == "matplotlib" else object())
-    with pytest.raises(ImportError, match=r"pip install hart-stage-cache\[plots\]"):
+    with pytest.raises(ImportError, match=r"pip install hart-stage-cache\[benchmark\]"):
         need_plots()

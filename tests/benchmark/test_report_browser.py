@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="the report is drawn with matplotlib: pip install hart-stage-cache[plots]")
+pytest.importorskip("matplotlib", reason="the report is drawn with matplotlib: pip install hart-stage-cache[benchmark]")
 
 from hart.benchmark.report import write_report
 from tests.benchmark.report_example import ROWS, example

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("matplotlib", reason="the report is drawn with matplotlib: pip install hart-stage-cache[plots]")
+pytest.importorskip("matplotlib", reason="the report is drawn with matplotlib: pip install hart-stage-cache[benchmark]")
 
 from hart.benchmark import report_text as words
 from hart.benchmark.report_curves import find_curves

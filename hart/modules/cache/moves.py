@@ -1,0 +1,99 @@
+"""Steps of the planner: treatments of the late stages, each a little cheaper than the one before.
+
+A stage is run in full, for part of its tokens (the others add nothing), or not at all; the last stages may be run
+without guidance. Another treatment of stages is one more field here and one more step in `cheaper`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hart.modules.cache_config import HARTCacheConfig
+
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+LATE_STAGES = 4
+"""So many last stages are treated at all: they hold 87 % of the tokens of the ten-stage pyramid and of the 14-stage."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How much of the late stages is run.
+
+    Args:
+        stages: their token counts, rising.
+        shares: part of each one's tokens that is run, one of `SHARES`.
+        unguided_from: stage from which on guidance is left out; None for never.
+        selector: which tokens are run where it is a part.
+    """
+
+    stages: tuple[int, ...]
+    shares: tuple[float, ...]
+    unguided_from: int | None = None
+    selector: str = "edge"
+
+    def config(self) -> HARTCacheConfig:
+        """The settings that do this."""
+        named = dict(zip(self.stages, self.shares, strict=True))
+        ratios = {stage: share for stage, share in named.items() if 0 < share < 1}
+        return HARTCacheConfig(
+            skip_stages=list(ratios),
+            threshold=0.0,
+            refresh_ratio=ratios,
+            unselected="nothing",
+            token_selector=self.selector,
+            drop_stages=[stage for stage, share in named.items() if share == 0],
+            unguided_from=self.unguided_from,
+        )
+
+
+def nothing_left_out(stages: Sequence[int], selector: str = "edge") -> Treatment:
+    """Where the search begins: every late stage of a pyramid is run in full."""
+    late = tuple(stages[1:][-LATE_STAGES:])
+    return Treatment(late, (1.0,) * len(late), selector=selector)
+
+
+def cheaper(treatment: Treatment) -> Iterator[Treatment]:
+    """Treatments one step away: a stage a quarter less or not at all, or one more stage without guidance."""
+    for index, share in enumerate(treatment.shares):
+        lower = [level for level in SHARES if level < share]
+        for level in dict.fromkeys(lower[:1] + lower[-1:]):
+            shares = (*treatment.shares[:index], level, *treatment.shares[index + 1 :])
+            yield replace(treatment, shares=shares)
+    guided = [
+        stage
+        for stage, share in zip(treatment.stages, treatment.shares, strict=True)
+        if share > 0 and (treatment.unguided_from is None or stage < treatment.unguided_from)
+    ]
+    if guided:
+        yield replace(treatment, unguided_from=guided[-1])
+
+
+def reuse_by_similarity(table: Mapping[tuple[str, int, int], float], stages: Sequence[int]) -> list[HARTCacheConfig]:
+    """Settings that reuse the branches that were most alike from stage to stage: a quarter of them to all.
+
+    Args:
+        table: measured similarity by branch kind, layer and stage.
+        stages: token counts of the pyramid, rising.
+    """
+    found = []
+    for count in (1, 2):
+        skipped = list(stages[-count:])
+        branches = sorted({(kind, layer) for kind, layer, _ in table})
+        likeness = {
+            branch: sum(table.get((*branch, stage), 0.0) for stage in skipped) / count for branch in branches
+        }  # fmt: skip
+        ranked = sorted(branches, key=lambda branch: -likeness[branch])
+        for share in (0.25, 0.5, 0.75, 1.0):
+            chosen = ranked[: max(1, round(share * len(ranked)))]
+            layers = {kind: [layer for k, layer in sorted(chosen) if k == kind] for kind in ("attn", "mlp")}
+            found.append(
+                HARTCacheConfig(
+                    skip_stages=skipped,
+                    cache_stages=list(stages[-count - 1 : -1]),
+                    threshold=0.0,
+                    enable_attn_cache=bool(layers["attn"]),
+                    enable_mlp_cache=bool(layers["mlp"]),
+                    attn_layers=layers["attn"] or None,
+                    mlp_layers=layers["mlp"] or None,
+                )
+            )
+    return found
