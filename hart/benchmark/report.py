@@ -36,6 +36,6 @@ def need_plots() -> None:
     missing = [package for name, package in packages.items() if find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"the report is drawn with {' and '.join(missing)}, not installed here; "
+            f"the report is drawn with {', '.join(missing)}, not installed here; "
             "run `pip install hart-stage-cache[benchmark]`."
         )

@@ -70,7 +70,7 @@ def test_a_run_that_no_report_could_show_does_not_begin(flags, tmp_path, caplog,
     monkeypatch.setattr("hart.benchmark.report.find_spec", lambda name: None)
     monkeypatch.setattr("hart.pipeline.HARTPipeline.from_pretrained", lambda *_, **__: pytest.fail("loads the model"))
     assert program.main(flags) == program.BAD_INPUT
-    assert "matplotlib and jinja2, not installed here; run `pip install" in caplog.messages[-1]
+    assert "matplotlib, jinja2, scikit-image, not installed here; run `pip install" in caplog.messages[-1]
     assert not (tmp_path / "out").exists()
 
 
