@@ -1,4 +1,4 @@
-"""Write a checkpoint with random weights, to measure speed at any size: `python benchmarks/random_checkpoint.py FOLDER`.
+"""Write a checkpoint with random weights, to time any size: `python benchmarks/random_checkpoint.py FOLDER`.
 
 Its text model is the embedded one, so prompts work; its pictures mean nothing. The released model's size is
 `--depth 24 --width 1536 --heads 24 --pyramid 1024 --channels 160 --diff_width 1024 --diff_depth 6`.
