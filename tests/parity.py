@@ -276,7 +276,7 @@ class Recorder:
         self.note(f"block0.cached_k.s{stage.index}", stage.kv.keys[0, :, :, :end])
         self.note(f"block0.cached_v.s{stage.index}", stage.kv.values[0, :, :, :end])
 
-    def on_draw(self, run: Any, index: int, x: Tensor, out: tuple[Tensor, Tensor]) -> None:
+    def on_draw(self, run: Any, index: int, x: Tensor, _: Any, out: tuple[Tensor, Tensor]) -> None:
         idx, codes = out
         name = self.stage_name(index)
         self.note(f"idx.{name}", idx)

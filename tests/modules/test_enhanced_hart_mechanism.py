@@ -189,6 +189,52 @@ def test_a_stage_dropped_in_the_middle(tiny):
     assert tiny.get_cache_statistics()["flops_saved"] > 0
 
 
+@pytest.mark.parametrize("more_smooth", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"drop_stages": [16]},
+        {"drop_stages": [4], "skip_stages": [16], "refresh_ratio": {16: 0.5}, "unselected": "nothing"},
+        {"skip_stages": [16, 64], "refresh_ratio": {16: 0.25, 64: 0.5}, "unselected": "nothing"},
+    ],
+)
+def test_tokens_left_out_leave_their_random_numbers_unused(tiny, changes, more_smooth):
+    """Later draws are those of the full run, so a seed's picture stays as near to it as it can."""
+    states = []
+    for cache in (None, HARTCacheConfig(**changes)):
+        tiny.set_cache_config(cache)
+        generator = torch.Generator().manual_seed(5)
+        tiny.autoregressive_infer_cfg(1, None, [generator], decode=False, more_smooth=more_smooth)
+        states.append(generator.get_state())
+    assert torch.equal(*states)
+
+
+@pytest.mark.parametrize("injected", [False, True])
+def test_computed_tokens_keep_their_diffusion_noise(tiny, monkeypatch, injected):
+    seen: list[list[Tensor]] = []
+    sample = type(tiny.diffloss).sample
+
+    def spy(head, z, **given):
+        noise = (
+            given["noise"] if "noise" in given else head._noise(len(z) // 2, z.device, True, None, given["generators"])
+        )
+        seen.append([part[: len(z) // 2] for part in noise][: head.num_sampling_steps])
+        return sample(head, z, **{k: v for k, v in given.items() if k != "generators"} | {"noise": noise})
+
+    monkeypatch.setattr(type(tiny.diffloss), "sample", spy)
+    chosen: list[Tensor] = []
+    pick = stage_cache.select_tokens
+    monkeypatch.setattr(stage_cache, "select_tokens", lambda *a: chosen.append(pick(*a)) or chosen[-1])
+    noise = recorded_noise(0, 64, 4, 8) if injected else None
+    for cache in (None, HARTCacheConfig(skip_stages=[64], refresh_ratio={64: 0.25}, unselected="nothing")):
+        tiny.set_cache_config(cache)
+        paint(tiny, diffusion_noise=noise)
+    plain, ours = seen
+    assert len(chosen[0][0]) == 16
+    for all_tokens, some in zip(plain, ours, strict=True):
+        assert torch.equal(all_tokens[chosen[0][0]], some)
+
+
 def test_soft_codes_of_reused_tokens_do_not_depend_on_the_draw(tiny):
     tiny.set_cache_config(small(skip_stages=[16], reuse_codes="soft"))
     steps: list[Tensor] = []

@@ -5,6 +5,7 @@ Shapes: B pictures, n tokens, V codes. Generators: one per picture, or one share
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,17 @@ from torch import Tensor
 EARLY_TOP_K, LATE_TOP_K, LATE_FROM_STAGE = 600, 300, 7
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class Places(NamedTuple):
+    """The m tokens that are computed [B, m], of `total`: each draws what it would if all were."""
+
+    index_Bm: Tensor
+    total: int
+
+    def take(self, all_Bnd: Tensor) -> Tensor:
+        """Their rows [B, m, d] of something that all tokens have, [B, total, d]."""
+        return all_Bnd.gather(1, self.index_Bm[..., None].expand(-1, -1, all_Bnd.shape[-1]))
 
 
 def stage_top_k(top_k: int, stage: int, vocab_size: int) -> int:
@@ -44,20 +56,29 @@ def keep_top_p(logits_BnV: Tensor, p: float) -> Tensor:
     return logits_BnV.masked_fill_(remove.scatter(-1, order, remove), -math.inf)
 
 
-def sample_codes(logits_BnV: Tensor, generators: Generators) -> Tensor:
+def sample_codes(logits_BnV: Tensor, generators: Generators, places: Places | None = None) -> Tensor:
     """One categorical draw per token [B, n] from filtered logits."""
     probabilities = logits_BnV.softmax(dim=-1)
+    if places is not None:  # as torch.multinomial draws: the largest ratio to an exponential number
+        return (probabilities / _exponential_like(probabilities, generators, places)).argmax(dim=-1)
     if not isinstance(generators, Sequence):
         return _multinomial(probabilities.flatten(0, 1), generators).view(probabilities.shape[:2])
     return torch.stack([_multinomial(row, g) for row, g in zip(probabilities, generators, strict=True)])
 
 
-def soft_codes(logits_BnV: Tensor, ratio: float, codebook_Vc: Tensor, generators: Generators) -> Tensor:
+def soft_codes(
+    logits_BnV: Tensor, ratio: float, codebook_Vc: Tensor, generators: Generators, places: Places | None = None
+) -> Tensor:
     """Gumbel-softmax mixture of codes [B, n, c] (`more_smooth`), sharper as `ratio` goes from 0 to 1."""
     temperature = max(0.27 * (1 - 0.95 * ratio), 0.005)
-    gumbel = -_exponential_like(logits_BnV, generators).log()
+    gumbel = -_exponential_like(logits_BnV, generators, places).log()
     weights = ((logits_BnV * (1 + ratio) + gumbel) / temperature).softmax(dim=-1)
     return weights.to(codebook_Vc.dtype) @ codebook_Vc
+
+
+def skip_draws(like_BnV: Tensor, generators: Generators) -> None:
+    """Use up what `sample_codes` (or `soft_codes`) would draw for logits of this shape."""
+    _exponential_like(like_BnV, generators)
 
 
 def tokens_to_decode(side: int, iterations: int) -> list[int]:
@@ -75,10 +96,11 @@ def _multinomial(probabilities_NV: Tensor, generator: torch.Generator | None) ->
     return torch.multinomial(probabilities_NV, 1, replacement=True, generator=generator).squeeze(1)
 
 
-def _exponential_like(x: Tensor, generators: Generators) -> Tensor:
-    out = torch.empty_like(x)
+def _exponential_like(x_BmV: Tensor, generators: Generators, places: Places | None = None) -> Tensor:
+    out = torch.empty_like(x_BmV) if places is None else x_BmV.new_empty(len(x_BmV), places.total, x_BmV.shape[-1])
     if not isinstance(generators, Sequence):
-        return out.exponential_(generator=generators)
-    for row, generator in zip(out, generators, strict=True):
-        row.exponential_(generator=generator)
-    return out
+        out.exponential_(generator=generators)
+    else:
+        for row, generator in zip(out, generators, strict=True):
+            row.exponential_(generator=generator)
+    return out if places is None else places.take(out)

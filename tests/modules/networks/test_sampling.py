@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hart.modules.networks.sampling import (
+    Places,
     guide,
     keep_top_k,
     keep_top_p,
     sample_codes,
+    skip_draws,
     soft_codes,
     stage_top_k,
     tokens_to_decode,
@@ -101,3 +103,30 @@ def test_soft_codes_per_picture_draw_as_if_alone():
     for picture, seed in enumerate((5, 6)):
         alone = soft_codes(logits[picture : picture + 1], 0.5, codebook, torch.Generator().manual_seed(seed))
         torch.testing.assert_close(together[picture : picture + 1], alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_some_tokens_draw_what_they_would_among_all(shared):
+    logits, codebook = UNITS["sampler.logits"], torch.randn(640, 8, generator=torch.Generator().manual_seed(0))
+    count = logits.shape[1]
+    index = torch.stack([torch.randperm(count)[: count // 2].sort().values for _ in logits])
+    places = Places(index, count)
+
+    def generators():
+        made = [torch.Generator().manual_seed(seed) for seed in range(len(logits))]
+        return made[0] if shared else made
+
+    for draw in (
+        lambda x, places=None: sample_codes(x, generators(), places)[..., None],
+        lambda x, places=None: soft_codes(x, 0.5, codebook, generators(), places),
+    ):
+        torch.testing.assert_close(draw(places.take(logits), places), places.take(draw(logits)), rtol=0, atol=1e-6)
+
+
+def test_skipped_draws_leave_generators_where_draws_do():
+    logits = UNITS["sampler.logits"]
+    drawn, skipped = ([torch.Generator().manual_seed(7) for _ in logits] for _ in range(2))
+    sample_codes(logits, drawn)
+    skip_draws(torch.empty_like(logits), skipped)
+    for ours, expected in zip(skipped, drawn, strict=True):
+        assert torch.equal(ours.get_state(), expected.get_state())

@@ -13,16 +13,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.cache.no_cache import StageStart
+from hart.modules.diffusion.noise import given_noise, noise_per_picture
 from hart.modules.models.transformer.inputs import GenerationInputs, check_inputs
 from hart.modules.models.transformer.seeds import PictureRandom
 from hart.modules.models.transformer.stage_info import StageInfo
 from hart.modules.networks.kv_cache import KVCache
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import (
+    Places,
     guide,
     keep_top_k,
     keep_top_p,
     sample_codes,
+    skip_draws,
     soft_codes,
     stage_top_k,
     tokens_to_decode,
@@ -170,17 +173,19 @@ class Generation:
 
     def predict_codes(self, index: int, tokens_RnC: Tensor) -> Tensor | None:
         """Run the blocks and draw the stage's codes, as a map [B, c, p, p]; None where the stage adds nothing."""
+        side = self.sides[index]
         if self.cache.drops(index):
+            self._skip_draws(side * side)
             return None
         chosen_Rm = self.cache.begin_stage(StageStart(index, tokens_RnC, self.map_before_BcPP, self.f_hat))
         if chosen_Rm is not None and chosen_Rm.shape[1] == 0:
+            self._skip_draws(side * side)
             return None
         tokens_RmC, stage = self._part(tokens_RnC, self.stage(index), chosen_Rm)
         x_RmC = self.model.run_blocks(tokens_RmC, stage)
         if index == 0:
             x_RmC = x_RmC[:, -1:]  # the first code is read off the last text token alone
-        _, codes_Bmc = self.draw_codes(index, x_RmC)
-        side = self.sides[index]
+        _, codes_Bmc = self.draw_codes(index, x_RmC, self._places(chosen_Rm, side * side))
         return self._spread(codes_Bmc, chosen_Rm, side * side).transpose(1, 2).unflatten(2, (side, side))
 
     @staticmethod
@@ -199,8 +204,24 @@ class Generation:
         index_Bmc = chosen_Rm[: len(codes_Bmc), :, None].expand_as(codes_Bmc)
         return codes_Bmc.new_zeros(len(codes_Bmc), num_tokens, codes_Bmc.shape[-1]).scatter(1, index_Bmc, codes_Bmc)
 
-    def draw_codes(self, index: int, x_RnC: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling."""
+    def _places(self, chosen_Rm: Tensor | None, num_tokens: int) -> Places | None:
+        """The chosen tokens of every picture; the same for both halves of a picture."""
+        return None if chosen_Rm is None else Places(chosen_Rm[: self.inputs.B], num_tokens)
+
+    def _skip_draws(self, num_tokens: int) -> None:
+        """Leave the random numbers of a stage that is not run unused, so that later ones draw as without cache."""
+        like_BnV = self.codebook_Vc.new_empty(self.inputs.B, num_tokens, len(self.codebook_Vc))
+        for _ in range(1 + bool(self.inputs.more_smooth)):
+            skip_draws(like_BnV, self.random.sampling)
+
+    def draw_codes(self, index: int, x_RnC: Tensor, places: Places | None = None) -> tuple[Tensor, Tensor]:
+        """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling.
+
+        Args:
+            index: the stage.
+            x_RnC: what the blocks gave for its tokens.
+            places: which tokens these are, where they are not all.
+        """
         inputs, ratio = self.inputs, self.ratio(index)
         logits_BnV = self.model.get_logits(x_RnC, self.head_condition)
         if self.halves == 2:
@@ -208,14 +229,14 @@ class Generation:
         self._check_finite(index, logits_BnV)
         keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
         keep_top_p(logits_BnV, inputs.top_p)
-        idx_Bn = sample_codes(logits_BnV, self.random.sampling)
+        idx_Bn = sample_codes(logits_BnV, self.random.sampling, places)
         soft_Bn = self.cache.reused_tokens()
         if soft_Bn is not None:
             expected_Bnc = logits_BnV.softmax(dim=-1) @ self.codebook_Vc
             hard_Bnc = F.embedding(idx_Bn, self.codebook_Vc)
             return idx_Bn, torch.where(soft_Bn[: len(idx_Bn), :, None], expected_Bnc, hard_Bnc)
         if inputs.more_smooth:
-            return idx_Bn, soft_codes(logits_BnV, ratio, self.codebook_Vc, self.random.sampling)
+            return idx_Bn, soft_codes(logits_BnV, ratio, self.codebook_Vc, self.random.sampling, places)
         return idx_Bn, F.embedding(idx_Bn, self.codebook_Vc)
 
     def _check_finite(self, index: int, logits_BnV: Tensor) -> None:
@@ -247,21 +268,22 @@ class Generation:
         for places_Rm in self._rounds(side):
             part_RnC, part_stage = self._part(tokens_RnC, stage, places_Rm)
             chosen_Rm = self.cache.begin_stage(StageStart(index, part_RnC, self.map_before_BcPP, self.f_hat))
+            places = self._places(chosen_Rm, part_RnC.shape[1])
             if chosen_Rm is not None:
                 if chosen_Rm.shape[1] == 0:
                     continue
                 part_RnC, part_stage = self._part(part_RnC, part_stage, chosen_Rm)
                 places_Rm = chosen_Rm if places_Rm is None else places_Rm.gather(1, chosen_Rm)
-            part_Bmc = self._last_stage_tokens(index, part_RnC, part_stage)
+            part_Bmc = self._last_stage_tokens(index, part_RnC, part_stage, places)
             spread_BNc = self._spread(part_Bmc, places_Rm, side * side)
             painted_BNc = spread_BNc if painted_BNc is None else painted_BNc + spread_BNc
         if painted_BNc is not None:
             self.f_hat = self.f_hat + painted_BNc.transpose(1, 2).unflatten(2, (side, side)).to(self.f_hat.dtype)
 
-    def _last_stage_tokens(self, index: int, tokens_RmC: Tensor, stage: Stage) -> Tensor:
+    def _last_stage_tokens(self, index: int, tokens_RmC: Tensor, stage: Stage, places: Places | None) -> Tensor:
         """Codes plus residuals [B, m, c] of some last-stage tokens, float32."""
         x_RmC = self.model.run_blocks(tokens_RmC, stage)
-        idx_Bm, codes_Bmc = self.draw_codes(index, x_RmC)
+        idx_Bm, codes_Bmc = self.draw_codes(index, x_RmC, places)
         if self.inputs.final_stage != 0:
             return codes_Bmc.float()
         hard_Rmc = F.embedding(idx_Bm, self.codebook_Vc).repeat(self.halves, 1, 1)
@@ -269,18 +291,29 @@ class Generation:
         guidance = float(self.inputs.cfg) * self.ratio(index)
         if self.halves == 1:
             z_NC, guidance = z_NC.repeat(2, 1), 0.0  # of which the head reads the first half
-        residual = self.model.diffloss.sample(z_NC, cfg=guidance, **self._diffusion_noise())
+        residual = self.model.diffloss.sample(z_NC, cfg=guidance, **self._diffusion_noise(places))
         return codes_Bmc.float() + residual.view(*idx_Bm.shape, -1)
 
-    def _diffusion_noise(self) -> dict[str, Any]:
-        """Injected noise of this round, else generators."""
+    def _diffusion_noise(self, places: Places | None) -> dict[str, Any]:
+        """Injected noise of this round, else generators; of some tokens, the noise that is theirs when all are run."""
+        given = self._given_noise()
+        if places is None:
+            return {"generators": self.random.noise} if given is None else {"noise": given}
+        rows, like = self.inputs.B * places.total, self.codebook_Vc
+        size = (self.model.diffloss.num_sampling_steps, rows, like.shape[1], like.device)
+        all_SNc = noise_per_picture(self.random.noise, *size) if given is None else given_noise(given, *size)
+        per_picture = all_SNc.unflatten(1, (self.inputs.B, places.total))
+        return {"noise": [places.take(all_Bnc).flatten(0, 1) for all_Bnc in per_picture]}
+
+    def _given_noise(self) -> Sequence[Tensor] | None:
+        """The next round's share of the injected noise."""
         given = self.inputs.diffusion_noise
         if given is None:
-            return {"generators": self.random.noise}
+            return None
         per_round = self.model.diffloss.num_sampling_steps + 1
         part = given[self.noise_used : self.noise_used + per_round]
         self.noise_used += per_round
-        return {"noise": part}
+        return part
 
     def _rounds(self, side: int) -> Sequence[Tensor | None]:
         """Places [R, m] that each round decodes, ascending; a single round takes all tokens as they stand (None)."""
