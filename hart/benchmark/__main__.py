@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
     parser.add_argument("--compile", action="store_true", help="compile every block's branches with torch.compile")
     parser.add_argument("--output_dir", type=Path, default=Path("benchmark"), metavar="FOLDER", help="where to write")
+    parser.add_argument("--speed_only", action="store_true", help="do not judge pictures (those of random weights)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure peaks in fresh processes")
     parser.add_argument(
         "--export", nargs=2, action="append", default=[], metavar=("TOOL", "DIR"),
@@ -95,7 +96,8 @@ def measure(arguments: argparse.Namespace, command: str) -> "Results":
     from hart.benchmark.settings import choose_settings
     from hart.pipeline import HARTPipeline
 
-    need_metrics()  # first: the extra that it names holds the report's packages too
+    if not arguments.speed_only:
+        need_metrics()  # first: the extra that it names holds the report's packages too
     need_plots()
     check_exports(arguments)
     request = work_request(arguments)
@@ -115,6 +117,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "Results":
         arguments.text_model_path,
         memory=not arguments.no_memory,
         command=command,
+        speed_only=arguments.speed_only,
     )
 
 

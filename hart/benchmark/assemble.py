@@ -8,7 +8,7 @@ from hart.benchmark.journal import PICTURES
 from hart.benchmark.memory import memory_of
 from hart.benchmark.painter import BatchRecord
 from hart.benchmark.quality import Judge
-from hart.benchmark.results import Setting, Spread, Work
+from hart.benchmark.results import Quality, Setting, Spread, Work
 from hart.benchmark.settings import NamedSetting
 from hart.modules.cache_benchmark import spread
 
@@ -22,13 +22,22 @@ class Finished:
     peak: dict[str, Any] | None
 
 
-def assemble(finished: Sequence[Finished], work: Work, judge: Judge) -> list[Setting]:
-    """The figures of every setting; the first is no-cache, which the others are compared with."""
-    plain = finished[0]
-    return [_setting(one, plain, work, judge) for one in finished]
+def assemble(finished: Sequence[Finished], work: Work, judge: Judge | None) -> list[Setting]:
+    """The figures of every setting; the first is no-cache, which the others are compared with.
+
+    Args:
+        finished: the settings, each with as many pictures as the others.
+        work: what was painted.
+        judge: None leaves quality unmeasured.
+    """
+    if judge is None:
+        qualities = [Quality() for _ in finished]
+    else:
+        qualities = judge.judge([_files(one.records) for one in finished])
+    return [_setting(one, finished[0], work, quality) for one, quality in zip(finished, qualities, strict=True)]
 
 
-def _setting(one: Finished, plain: Finished, work: Work, judge: Judge) -> Setting:
+def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Setting:
     records, whole = one.records, whole_batches(one.records)
     cache_peak = max(record.cache_peak_bytes for record in records)
     hit_count, decisions = (sum(getattr(record, name) for record in records) for name in ("hit_count", "decisions"))
@@ -51,7 +60,7 @@ def _setting(one: Finished, plain: Finished, work: Work, judge: Judge) -> Settin
         flops_computed=computed,
         flops_saved=saved / (saved + computed) if saved else 0.0,
         memory=memory_of(one.peak, plain.peak, cache_peak),
-        quality=judge.judge(_files(records), _files(plain.records)),
+        quality=quality,
         folder=f"{PICTURES}/{one.setting.slug}",
     )
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from hart.modules.models.autoencoder import HARTAutoEncoder
 
 LEVELS = 3
-AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,15 @@ def picture_features(vae: HARTAutoEncoder, pictures: NDArray[np.uint8]) -> Featu
 
     Args:
         vae: the tokenizer.
-        pictures: [N, H, W, 3] uint8.
+        pictures: [N, H, W, 3] uint8; all go through the encoder at once.
     """
     weight = vae.encoder.conv_in.weight
-    parts: list[list[Tensor]] = []
-    for start in range(0, len(pictures), AT_ONCE):
-        batch = torch.from_numpy(pictures[start : start + AT_ONCE]).permute(0, 3, 1, 2)
-        x_BChw = vae.encoder.conv_in(batch.to(weight.device, weight.dtype) / 127.5 - 1)
-        levels = []
-        for level in vae.encoder.down[:LEVELS]:
-            x_BChw = level(x_BChw)
-            levels.append(x_BChw.float().cpu())
-        parts.append(levels)
-    maps = [torch.cat(level) for level in zip(*parts, strict=True)]
+    x_NChw = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(weight.device, weight.dtype)
+    x_NChw = vae.encoder.conv_in(x_NChw / 127.5 - 1)
+    maps = []
+    for level in vae.encoder.down[:LEVELS]:
+        x_NChw = level(x_NChw)
+        maps.append(x_NChw.float().cpu())
     pooled = torch.cat([level.mean((2, 3)) for level in maps], dim=1).double().numpy()
     return Features([level / level.norm(dim=1, keepdim=True).clamp_min(1e-8) for level in maps], pooled)
 

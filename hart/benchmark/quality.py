@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from hart.modules.models.autoencoder import HARTAutoEncoder
 
 PACKAGES = {"skimage": "scikit-image", "scipy": "scipy"}
 SSIM_WINDOW = 7
+AT_ONCE, LARGE_SIDE = 16, 512
+"""So many pictures are looked at together; one, where a side has more pixels than that."""
 
 
 def need_metrics() -> None:
@@ -29,7 +32,7 @@ def need_metrics() -> None:
 
 
 class Judge:
-    """Judges pictures of a run.
+    """Judges pictures of a run, a few at a time, so that memory does not grow with their number.
 
     Args:
         vae: the checkpoint's tokenizer, whose encoder gives the features.
@@ -39,44 +42,71 @@ class Judge:
 
     def __init__(self, vae: HARTAutoEncoder, folder: Path, scenes: Sequence[Scene] | None):
         self.vae, self.folder, self.scenes = vae, folder, scenes
-        self._plain: tuple[list[str], _Seen] | None = None
 
-    def judge(self, files: Sequence[str], plain_files: Sequence[str]) -> Quality:
-        """Figures of a setting's pictures beside no-cache's, in the same order; all intervals are over pictures.
+    def judge(self, files_by_setting: Sequence[Sequence[str]]) -> list[Quality]:
+        """Figures of every setting's pictures beside no-cache's, which come first; all in the order of the scenes.
 
         No-cache's own PSNR, which would be infinite, is left out.
         """
-        if self._plain is None or self._plain[0] != list(plain_files):
-            self._plain = list(plain_files), self._see(plain_files)
-        plain = self._plain[1]
-        is_plain = list(files) == list(plain_files)
-        ours = plain if is_plain else self._see(files)
-        quality = Quality(
-            psnr=None if is_plain else bootstrap_interval(psnr_values(ours.pictures, plain.pictures), "median"),
-            ssim=bootstrap_interval(ssim_values(ours.pictures, plain.pictures)),
-            feature_distance=bootstrap_interval(feature_distances(ours.features, plain.features)),
-            frechet=frechet_distance(ours.features.pooled, plain.features.pooled),
-        )
-        if ours.checks is not None and plain.checks is not None:
-            shown, shown_plain = _shown(ours.checks), _shown(plain.checks)
-            quality.prompt_score = bootstrap_interval(shown)
-            quality.prompt_drop = bootstrap_interval([b - a for a, b in zip(shown, shown_plain, strict=True)])
-            quality.attributes = {
-                name: float(np.mean([getattr(check, name) for check in ours.checks])) for name in ATTRIBUTES
-            }
-        return quality
+        tallies = [_Tally() for _ in files_by_setting]
+        first = load_picture(self.folder / files_by_setting[0][0])
+        at_once = AT_ONCE if max(first.shape) <= LARGE_SIDE else 1
+        for start in range(0, len(files_by_setting[0]), at_once):
+            part = slice(start, start + at_once)
+            plain = self._see(files_by_setting[0][part], part)
+            for files, tally in zip(files_by_setting, tallies, strict=True):
+                tally.add(plain if tally is tallies[0] else self._see(files[part], part), plain)
+        return [tally.quality(tallies[0]) for tally in tallies]
 
-    def _see(self, files: Sequence[str]) -> "_Seen":
+    def _see(self, files: Sequence[str], part: slice) -> "_Seen":
         pictures = np.stack([load_picture(self.folder / file) for file in files])
-        checks = None if self.scenes is None else check_pictures(pictures, self.scenes)
+        checks = [] if self.scenes is None else check_pictures(pictures, self.scenes[part])
         return _Seen(pictures, picture_features(self.vae, pictures), checks)
 
 
+@dataclass(frozen=True)
 class _Seen:
-    """N pictures [N, H, W, 3], their features, and the verdicts on them."""
+    """A few pictures [N, H, W, 3], their features, and the verdicts on them (none where no program can judge)."""
 
-    def __init__(self, pictures: NDArray[np.uint8], features: Features, checks: list[PictureCheck] | None):
-        self.pictures, self.features, self.checks = pictures, features, checks
+    pictures: NDArray[np.uint8]
+    features: Features
+    checks: list[PictureCheck]
+
+
+@dataclass
+class _Tally:
+    """What was measured of a setting's pictures so far, one entry a picture."""
+
+    psnr: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
+    distance: list[float] = field(default_factory=list)
+    pooled: list[NDArray[np.float64]] = field(default_factory=list)
+    checks: list[PictureCheck] = field(default_factory=list)
+
+    def add(self, ours: _Seen, plain: _Seen) -> None:
+        """Measure a few pictures more."""
+        self.psnr += psnr_values(ours.pictures, plain.pictures)
+        self.ssim += ssim_values(ours.pictures, plain.pictures)
+        self.distance += feature_distances(ours.features, plain.features)
+        self.pooled.append(ours.features.pooled)
+        self.checks += ours.checks
+
+    def quality(self, plain: "_Tally") -> Quality:
+        """The figures, beside no-cache's."""
+        quality = Quality(
+            psnr=None if self is plain else bootstrap_interval(self.psnr, "median"),
+            ssim=bootstrap_interval(self.ssim),
+            feature_distance=bootstrap_interval(self.distance),
+            frechet=frechet_distance(np.concatenate(self.pooled), np.concatenate(plain.pooled)),
+        )
+        if self.checks:
+            shown, shown_plain = _shown(self.checks), _shown(plain.checks)
+            quality.prompt_score = bootstrap_interval(shown)
+            quality.prompt_drop = bootstrap_interval([b - a for a, b in zip(shown, shown_plain, strict=True)])
+            quality.attributes = {
+                name: float(np.mean([getattr(check, name) for check in self.checks])) for name in ATTRIBUTES
+            }
+        return quality
 
 
 def psnr_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:

@@ -13,8 +13,15 @@ QUALITY_DECIBELS, BALANCE_DECIBELS, SPEED_DECIBELS = 30.0, 25.0, 18.0
 
 
 def recommend(results: Results) -> list[Recommendation]:
-    """The best measured setting for every goal; no-cache is allowed for all of them."""
+    """The best measured setting for every goal; no-cache is allowed for all of them.
+
+    Where pictures were not judged, for speed and memory only.
+    """
     plain, *others = results.settings
+    if not any(map(_is_judged, results.settings)):
+        among = "of all that was measured"
+        smallest = _smallest(results.settings, among)
+        return [_fastest("speed", results.settings, among), *([smallest] if smallest is not None else [])]
     careful = [s for s in others if _loses_at_most(s, QUALITY_DROP, QUALITY_DECIBELS) or _is_not_worse(s)]
     balanced = [s for s in others if _loses_at_most(s, BALANCE_DROP, BALANCE_DECIBELS)]
     quick = [s for s in others if _loses_at_most(s, SPEED_DROP, SPEED_DECIBELS)]
@@ -30,6 +37,11 @@ def recommend(results: Results) -> list[Recommendation]:
     ]
     smallest = _smallest([plain, *balanced], _limit(judged, BALANCE_DROP, BALANCE_DECIBELS))
     return [*found, *([smallest] if smallest is not None else [])]
+
+
+def _is_judged(setting: Setting) -> bool:
+    quality = setting.quality
+    return any(figure is not None for figure in (quality.prompt_score, quality.psnr, quality.ssim))
 
 
 def _limit(judged: bool, drop: float, decibels: float) -> str:
@@ -84,7 +96,8 @@ def _quality_words(setting: Setting) -> str:
     quality = setting.quality
     if quality.prompt_drop is not None:
         return f"prompt score {_change(quality.prompt_drop)}"
-    assert quality.psnr is not None
+    if quality.psnr is None:
+        return "its pictures were not judged"
     return f"median PSNR {quality.psnr.value:.1f} dB to no-cache (no program judges prompts here)"
 
 

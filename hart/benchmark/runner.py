@@ -19,7 +19,7 @@ from hart.benchmark.quality import Judge, need_metrics
 from hart.benchmark.recommend import recommend
 from hart.benchmark.results import Machine, Results, Work
 from hart.benchmark.settings import NamedSetting
-from hart.benchmark.similarity import measured_table, similarity_table
+from hart.benchmark.similarity import measured_table, needs_table, similarity_table
 from hart.benchmark.work import WorkRequest, batches, describe_work, scenes_of
 from hart.pipeline import HARTPipeline
 
@@ -38,6 +38,7 @@ def run_benchmark(
     memory: bool = True,
     progress: bool = True,
     command: str = "run_benchmark",
+    speed_only: bool = False,
 ) -> Results:
     """Measure settings and write `results.json`.
 
@@ -53,25 +54,29 @@ def run_benchmark(
         memory: measure peaks, each in a fresh process that loads `checkpoint` again.
         progress: show a bar with the time left.
         command: how it was called, for the record.
+        speed_only: do not judge pictures; the same call without it judges what was painted.
 
     Raises:
         ImportError: the packages for quality are missing; the message names the extra.
         ValueError: the folder holds another run.
         OSError: the folder cannot be written to; what was finished before is readable.
     """
-    need_metrics()
+    if not speed_only:
+        need_metrics()
     work = describe_work(pipeline, checkpoint, request)
     machine = this_machine(pipeline.device)
     journal = Journal(Path(folder), identity(settings, work, machine))
-    table = measured_table(pipeline, work, journal.folder)
-    settings = [_with_table(setting, table.path) for setting in settings]
+    table = None
+    if not speed_only or any(map(needs_table, settings)):
+        table = measured_table(pipeline, work, journal.folder)
+        settings = [_with_table(setting, table.path) for setting in settings]
     if request.compiled:
         compile_branches(pipeline.model)
     _paint(pipeline, settings, work, journal, progress)
     peaks = {}
     if memory:
         peaks = measure_memory(settings, work, checkpoint, text_model_path, journal.folder, progress)
-    judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work))
+    judge = None if speed_only else Judge(pipeline.model.vae, journal.folder, scenes_of(work))
     finished = [Finished(setting, journal.of(setting.name), peaks.get(setting.name)) for setting in settings]
     results = Results(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,7 +84,7 @@ def run_benchmark(
         machine=machine,
         work=work,
         settings=assemble(finished, work, judge),
-        similarity=similarity_table(table, work),
+        similarity=None if table is None else similarity_table(table, work),
     )
     results.recommendations = recommend(results)
     results.to_json(journal.folder / RESULTS)
@@ -98,10 +103,9 @@ def identity(settings: Sequence[NamedSetting], work: Work, machine: Machine) -> 
 
 def _with_table(setting: NamedSetting, path: Path) -> NamedSetting:
     """Settings that want a calibrated table and name none get the run's own."""
-    config = setting.config
-    if config.estimator != "calibrated" or config.sim_path is not None:
+    if not needs_table(setting):
         return setting
-    return replace(setting, config=replace(config, sim_path=str(path)))
+    return replace(setting, config=replace(setting.config, sim_path=str(path)))
 
 
 def _paint(
@@ -111,25 +115,24 @@ def _paint(
     rounds = list(batches(work))
     total = len(rounds) * len(settings)
     done = sum(len(journal.of(setting.name)) for setting in settings)
-    if done == total:
-        return
-    painters = _warm_painters(pipeline, settings, work, rounds[0], progress)
+    unfinished = [setting for setting in settings if len(journal.of(setting.name)) < len(rounds)]
+    painters = _warm_painters(pipeline, unfinished, work, rounds[0], progress)
     with tqdm(total=total, initial=done, desc="benchmark", unit="batch", disable=not progress) as bar:
         for batch in rounds:
-            turn = batch.index % len(painters)
-            for painter in painters[turn:] + painters[:turn]:
-                if journal.record(painter.setting.name, batch.index) is None:
-                    record, images = painter.paint(batch)
-                    journal.add(painter.setting, record, images, batch.index * work.batch_size)
+            turn = batch.index % len(settings)
+            for setting in [*settings[turn:], *settings[:turn]]:
+                if journal.record(setting.name, batch.index) is None:
+                    record, images = painters[setting.name].paint(batch)
+                    journal.add(setting, record, images, batch.index * work.batch_size)
                     bar.update()
 
 
 def _warm_painters(
     pipeline: HARTPipeline, settings: Sequence[NamedSetting], work: Work, batch: Batch, progress: bool
-) -> list[Painter]:
-    """A painter per setting that has painted one batch, which does not count."""
-    painters = [Painter(setting, pipeline, work.guidance_scale) for setting in settings]
-    for painter in tqdm(painters, desc="warm-up", unit="batch", disable=not progress):
+) -> dict[str, Painter]:
+    """A painter per setting, by name, that has painted one batch, which does not count."""
+    painters = {setting.name: Painter(setting, pipeline, work.guidance_scale) for setting in settings}
+    for painter in tqdm(painters.values(), desc="warm-up", unit="batch", disable=not progress or not painters):
         painter.paint(batch)
         painter.forget()
     return painters

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hart.benchmark.results import Similarity, Work
+from hart.benchmark.settings import NamedSetting
+from hart.benchmark.work import EMBEDDED
+from hart.evaluation import draw_scenes
 from hart.modules.cache.calibration import Calibration
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
@@ -26,14 +29,18 @@ class MeasuredTable:
 
 
 def measured_table(pipeline: HARTPipeline, work: Work, folder: Path) -> MeasuredTable:
-    """Paint 8 pictures of the run's first prompts with seeds that the run does not use, or read the table of before."""
+    """Paint up to 8 pictures with seeds that the run does not use, or read the table of before.
+
+    The embedded model paints captions of its training split, so that no setting is calibrated on what it is judged by;
+    other checkpoints paint the run's first prompts.
+    """
     path = folder.resolve() / FILE
     if not path.is_file():
-        logger.info("measuring similarities on %d pictures", PICTURES)
-        prompts = [work.prompts[index % len(work.prompts)] for index in range(PICTURES)]
-        text = pipeline.encode(prompts)
+        count = min(PICTURES, work.num_pictures)
+        logger.info("measuring similarities on %d pictures", count)
+        text = pipeline.encode(_prompts(work, count))
         EnhancedHARTForT2I.from_hart(pipeline.model).calibrate_thresholds(
-            PICTURES,
+            count,
             seed=work.seed + work.num_pictures,
             label_B=text.context,
             context_position_ids=text.position_ids,
@@ -43,6 +50,17 @@ def measured_table(pipeline: HARTPipeline, work: Work, folder: Path) -> Measured
             progress=False,
         )
     return MeasuredTable(path, Calibration.from_json(path).table())
+
+
+def needs_table(setting: NamedSetting) -> bool:
+    """Whether a setting decides by a calibrated table and names none."""
+    return setting.config.estimator == "calibrated" and setting.config.sim_path is None
+
+
+def _prompts(work: Work, count: int) -> list[str]:
+    if work.checkpoint == EMBEDDED:
+        return [scene.caption() for scene in draw_scenes(count, "training", work.seed)]
+    return work.prompts[:count]
 
 
 def similarity_table(measured: MeasuredTable, work: Work) -> Similarity:

@@ -83,7 +83,24 @@ def test_judge_pairs_pictures_with_no_cache_s(tmp_path):
             save_picture(torch.from_numpy(picture).permute(2, 0, 1) / 255, tmp_path / name / str(index))
     plain, other = ([f"{name}/{index}.png" for index in range(2)] for name in ("plain", "other"))
     judge = Judge(build().vae, tmp_path, scenes)
-    itself, found = judge.judge(plain, plain), judge.judge(other, plain)
+    itself, found = judge.judge([plain, other])
     assert itself.psnr is None and itself.ssim.value == 1 and itself.prompt_drop.value == 0
     assert found.psnr.value < 12 and found.feature_distance.value > 0 and set(found.attributes) > {"overall"}
-    assert Judge(build().vae, tmp_path, None).judge(other, plain).prompt_score is None
+    assert Judge(build().vae, tmp_path, None).judge([plain, other])[1].prompt_score is None
+
+
+def test_large_pictures_are_judged_one_by_one_with_the_same_figures(tmp_path, monkeypatch):
+    for index, picture in enumerate(noise(6)):
+        save_picture(torch.from_numpy(picture).permute(2, 0, 1) / 255, tmp_path / str(index))
+    files = [[f"{index}.png" for index in part] for part in ((0, 1, 2), (3, 4, 5))]
+    judge, sizes = Judge(build().vae, tmp_path, None), []
+    together = judge.judge(files)
+    monkeypatch.setattr("hart.benchmark.quality.LARGE_SIDE", 31)
+    monkeypatch.setattr(
+        "hart.benchmark.quality.picture_features",
+        lambda *given: (sizes.append(len(given[1])), picture_features(*given))[1],
+    )
+    alone = judge.judge(files)
+    assert sizes == [1] * 6
+    assert alone[1].feature_distance.value == pytest.approx(together[1].feature_distance.value, rel=1e-4)
+    assert alone[1].psnr == together[1].psnr

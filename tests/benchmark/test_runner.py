@@ -10,10 +10,14 @@ from hart.benchmark.assemble import paired_ratios, whole_batches
 from hart.benchmark.journal import Journal, first_difference
 from hart.benchmark.machine import differences, this_machine
 from hart.benchmark.painter import BatchRecord, Painter, full_flops
-from hart.benchmark.results import Results
+from hart.benchmark.results import Quality, Results
 from hart.benchmark.runner import run_benchmark
 from hart.benchmark.settings import choose_settings
+from hart.benchmark.similarity import _prompts as calibration_prompts
 from hart.benchmark.work import WorkRequest, scenes_of
+from hart.evaluation import parse_caption
+from hart.evaluation.scenes import is_held_out
+from tests.benchmark.conftest import setting as made_up
 
 REQUEST = WorkRequest(num_pictures=3, batch_size=2, prompts=("a cat", "a dog"), seed=5)
 NAMES = ["original-cache", "peer/calibrated-skip", "peer/stop-early-1"]
@@ -86,11 +90,33 @@ def test_a_killed_run_goes_on_with_the_same_pictures(
     calls.clear()
     monkeypatch.setattr(Painter, "paint", lambda p, b: (calls.append((p.setting.name, b.index)), paint(p, b))[1])
     results = again(pipeline, chosen, tmp_path, checkpoint_root)
-    assert len(calls) == 4 + 3 and all(index == 1 for _, index in calls[4:])
+    assert len(calls) == 3 + 3 and all(index == 1 for _, index in calls[3:])  # only what is unfinished warms up
     for setting in results.settings:
         for index in range(3):
             file = f"{setting.folder}/{index:05d}.png"
             assert (tmp_path / file).read_bytes() == (finished[0] / file).read_bytes()
+
+
+def test_speed_only_judges_nothing_and_measures_no_table_that_nobody_needs(
+    pipeline, checkpoint_root, tmp_path, monkeypatch
+):
+    config = pipeline.model.config
+    chosen = choose_settings(config.patch_nums, config.depth, ["peer/stop-early-1"])
+    monkeypatch.setattr("hart.benchmark.runner.Judge", lambda *_: pytest.fail("judges"))
+    request = WorkRequest(num_pictures=1, batch_size=1, prompts=("a cat",))
+    results = run_benchmark(
+        pipeline, chosen, request, tmp_path, checkpoint_root, memory=False, progress=False, speed_only=True
+    )
+    assert results.similarity is None and not (tmp_path / "similarity.json").exists()
+    assert all(setting.quality == Quality() for setting in results.settings)
+    assert [found.goal for found in results.recommendations] == ["speed"]
+
+
+def test_settings_are_calibrated_on_captions_of_the_training_split(results_of):
+    work = results_of(made_up("no-cache", 1.0)).work
+    assert calibration_prompts(work.model_copy(update={"checkpoint": "elsewhere"}), 2) == ["a cat", "a dog"]
+    scenes = [parse_caption(prompt) for prompt in calibration_prompts(work, 8)]
+    assert len(scenes) == 8 and not any(map(is_held_out, scenes))
 
 
 def test_settings_take_turns_in_another_order_each_round(finished):
