@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seed", type=_whole_number(0), default=0, help="of the first picture; each next one adds 1")
     parser.add_argument("--num_samples", type=_whole_number(1), default=1, help="pictures per prompt")
-    parser.add_argument("--batch_size", type=_whole_number(1), default=8, help="pictures painted at once")
+    parser.add_argument("--batch_size", type=_whole_number(1), help="pictures painted at once (default: 8; 1 on CPU)")
     parser.add_argument("--cfg_scale", type=_guidance, default=4.5, help="how strongly prompts steer")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
@@ -164,6 +164,8 @@ def prepare_cache(
     config = cache_settings(arguments, model.config.patch_nums)
     model.set_cache_config(config)
     measured: dict[str, Any] = {}
+    if not (arguments.calibrate or arguments.benchmark):
+        return measured
     texts = {"seed": arguments.seed, "cfg": arguments.cfg_scale, **encoded(pipeline, prompts)}
     if arguments.calibrate:
         table = folder / "similarity_table.json"
@@ -183,7 +185,7 @@ def prepare_cache(
 
 def encoded(pipeline: "HARTPipeline", prompts: list[str]) -> dict[str, Any]:
     """Return features of the prompts, by the pipeline's own text model, as calibration and benchmark take them."""
-    context = pipeline.encode(prompts)
+    context = pipeline.encode(pipeline.checked_prompts(prompts))
     return {
         "label_B": context.context,
         "context_position_ids": context.position_ids,
@@ -237,7 +239,7 @@ def settings(arguments: argparse.Namespace, pipeline: "HARTPipeline") -> dict[st
         "text_model_path": arguments.text_model_path,
         "guidance_scale": arguments.cfg_scale,
         "num_samples": arguments.num_samples,
-        "batch_size": arguments.batch_size,
+        "batch_size": arguments.batch_size or pipeline.default_batch_size,
         "device": str(pipeline.device),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }

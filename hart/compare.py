@@ -101,7 +101,7 @@ def compare_presets(
     presets: Sequence[str] = (),
     seed: int = 0,
     guidance_scale: float = 4.5,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     repeats: int = 3,
     progress: bool = True,
 ) -> Comparison:
@@ -119,8 +119,9 @@ def compare_presets(
         progress: show a bar.
 
     Raises:
-        ValueError: an unknown preset, or one that does not fit the model's pyramid.
+        ValueError: an unknown preset, one that does not fit the model's pyramid, or a prompt that is refused.
     """
+    prompts = pipeline.checked_prompts(prompts)
     names = list(dict.fromkeys([BASELINE, *(presets or HARTCacheConfig.preset_names())]))
     configs = [HARTCacheConfig.from_preset(name, patch_nums=pipeline.model.config.patch_nums) for name in names]
     painters = [_painter(pipeline, config) for config in configs]
@@ -129,14 +130,14 @@ def compare_presets(
     with tqdm(total=(repeats + 1) * len(rows), desc="comparing", unit="run", disable=not progress) as bar:
         for repeat in range(repeats + 1):
             for row, painter in zip(rows, painters, strict=True):
-                output = painter(list(prompts), 1, guidance_scale, seed=seeds, output_type="pt", batch_size=batch_size)
+                output = painter(prompts, 1, guidance_scale, seed=seeds, output_type="pt", batch_size=batch_size)
                 if repeat:
                     row.seconds.append(output.timings["total"])
                 row.images, row.statistics = output.images.cpu(), output.cache_statistics or {}
                 bar.update()
     for row in rows:
         row.psnr = psnr(row.images, rows[0].images)
-    return Comparison(list(prompts), seeds, rows)
+    return Comparison(prompts, seeds, rows)
 
 
 def psnr(images: Tensor | None, reference: Tensor | None) -> list[float]:

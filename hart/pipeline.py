@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
+from hart.modules.models.transformer.generation import paints_one_by_one
 from hart.pipeline_folders import model_folder, stored_system_prompt, text_model_folder
 from hart.pipeline_output import OUTPUT_TYPES, OutputType, PipelineOutput, Run, StageCallback, as_output, joined
 from hart.utils.checkpoint import no_progress_bar
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SafetyChecker = Callable[[list[str]], Sequence[bool]]
+
+# Where pictures of a batch are computed together, more at once are faster each; this many fit beside large models.
+BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,18 @@ class HARTPipeline:
         progress: bool = True,
         cache: HARTCacheConfig | str | None = None,
     ):
+        if safety_checker is not None and not callable(safety_checker):
+            given = type(safety_checker).__name__
+            raise ValueError(f"safety_checker is a {given}; allowed is a function of a list of prompts, or None.")
         if cache is not None:
             model = model if isinstance(model, EnhancedHARTForT2I) else EnhancedHARTForT2I.from_hart(model)
             model.set_cache_config(cache)
         self.model, self.text_model, self.tokenizer = model, text_model, tokenizer
         self.system_prompt, self.safety_checker, self.progress = system_prompt, safety_checker, progress
-        given, expected = text_model.config.get_text_config().hidden_size, model.config.context_dim
-        if given != expected:
+        width, expected = text_model.config.get_text_config().hidden_size, model.config.context_dim
+        if width != expected:
             raise ValueError(
-                f"the text model's hidden size is {given}; the image model reads {expected}: give the text model "
+                f"the text model's hidden size is {width}; the image model reads {expected}: give the text model "
                 "that it was trained with."
             )
 
@@ -137,6 +144,11 @@ class HARTPipeline:
         """What the image model computes in."""
         return self.model.dtype
 
+    @property
+    def default_batch_size(self) -> int:
+        """Pictures painted at once: one where every picture is computed by itself, else 8."""
+        return 1 if paints_one_by_one(self.device) else BATCH_SIZE
+
     @torch.no_grad()
     def __call__(
         self,
@@ -150,7 +162,7 @@ class HARTPipeline:
         output_type: OutputType = "pil",
         callback_on_stage_end: StageCallback | None = None,
         *,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         top_k: int = 0,
         top_p: float = 0.0,
         final_stage: int = 0,
@@ -162,14 +174,16 @@ class HARTPipeline:
         Args:
             prompt: one text or a list.
             num_images_per_prompt: pictures of each.
-            guidance_scale: how strongly the prompt steers; 0 ignores it, more is stricter and less varied.
+            guidance_scale: how strongly the prompt steers; 0 is the prompt without guidance, more is stricter and less
+                varied.
             generator: draws the seeds, as in diffusers; a list holds one per picture.
             seed: an int s gives picture i the seed s + i; a list holds one per picture.
             num_maskgit_iters: rounds in which the last stage is painted; more is slower.
             more_smooth: mix codes instead of choosing one: smoother, less detail.
             output_type: "pil", "pt", "np" or "latent".
             callback_on_stage_end: called as (stage index, `StageInfo`) after every stage of every batch.
-            batch_size: pictures painted at once; more is faster per picture and takes more memory.
+            batch_size: pictures painted at once; None is `default_batch_size`. On a GPU more is faster per picture and
+                takes more memory; on CPU, where each picture is computed by itself, it only takes more memory.
             top_k, top_p, final_stage: see `HARTForT2I.autoregressive_infer_cfg`.
             on_long: "truncate" cuts a prompt of more than T tokens instead of refusing it.
             progress: overrides the pipeline's own switch.
@@ -181,12 +195,13 @@ class HARTPipeline:
             raise ValueError(f"output_type is {output_type!r}; allowed are {', '.join(map(repr, OUTPUT_TYPES))}.")
         if output_type == "pil":
             need_pillow()
+        batch_size = self.default_batch_size if batch_size is None else batch_size
         for name, value in (("num_images_per_prompt", num_images_per_prompt), ("batch_size", batch_size)):
             if not is_whole(value) or value < 1:
                 raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
         if not is_number(guidance_scale) or not math.isfinite(guidance_scale) or guidance_scale < 0:
             raise ValueError(f"guidance_scale is {guidance_scale!r}; allowed is a finite number from 0.")
-        prompts = [text for text in self._checked_prompts(prompt, on_long) for _ in range(num_images_per_prompt)]
+        prompts = [text for text in self.checked_prompts(prompt, on_long) for _ in range(num_images_per_prompt)]
         seeds = picture_seeds(len(prompts), seed, generator)
         settings = Settings(float(guidance_scale), num_maskgit_iters, more_smooth, top_k, top_p, final_stage)
         bar = self.progress if progress is None else progress
@@ -204,15 +219,22 @@ class HARTPipeline:
         with self.model.with_cache().separate_statistics() as statistics:
             yield statistics
 
-    def _checked_prompts(self, prompt: str | Sequence[str], on_long: Literal["error", "truncate"]) -> list[str]:
-        """Refuse all that can be refused before anything is painted."""
+    def checked_prompts(
+        self, prompt: str | Sequence[str], on_long: Literal["error", "truncate"] = "error"
+    ) -> list[str]:
+        """Return prompts as a list if a call would paint them; costs no model.
+
+        Raises:
+            ValueError: no prompt, an empty one, one of more than T tokens under "error", or one that the safety checker
+                refuses.
+        """
         prompts = [prompt] if isinstance(prompt, str) else prompt
         prompts = check_prompts(prompts, self.tokenizer, self.model.config.context_token, on_long)
         for index, text in enumerate(prompts):
             if not text.strip():
                 raise ValueError(f"prompt {index} is empty; allowed is a text.")
         if self.safety_checker is not None:
-            refused = [text for text, unsafe in zip(prompts, self.safety_checker(prompts), strict=True) if unsafe]
+            refused = _refused(self.safety_checker, prompts)
             if refused:
                 raise ValueError(f"the safety checker refuses {len(refused)} of {len(prompts)} prompts: {refused}.")
         return prompts
@@ -283,6 +305,15 @@ class HARTPipeline:
             for text in dict.fromkeys(prompts)
         }
         return EncodedPrompts(*(torch.cat(parts) for parts in zip(*(encoded[text] for text in prompts), strict=True)))
+
+
+def _refused(safety_checker: SafetyChecker, prompts: list[str]) -> list[str]:
+    """Prompts that a checker says must not be painted."""
+    answers = safety_checker(prompts)
+    if not hasattr(answers, "__len__") or len(answers) != len(prompts):
+        given = f"{len(answers)} answers" if hasattr(answers, "__len__") else f"a {type(answers).__name__}"
+        raise ValueError(f"safety_checker returned {given}; allowed are {len(prompts)} answers, one per prompt.")
+    return [text for text, unsafe in zip(prompts, answers, strict=True) if unsafe]
 
 
 __all__ = ["HARTPipeline", "PipelineOutput"]

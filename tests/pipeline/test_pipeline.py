@@ -1,5 +1,7 @@
 """Prompts in, pictures out: seeds, batches, output types, callbacks and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -145,6 +147,57 @@ def test_a_safety_checker_can_refuse(pipeline, monkeypatch):
     with pytest.raises(ValueError, match=r"safety checker refuses 1 of 3 prompts: \['the small dog on the river'\]"):
         pipeline(PROMPTS, seed=1)
     assert seen == [["a cat"], PROMPTS]
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ([], r"safety_checker returned 0 answers; allowed are 3 answers, one per prompt"),
+        ([False] * 4, r"safety_checker returned 4 answers; allowed are 3"),
+        (None, r"safety_checker returned a NoneType; allowed are 3"),
+        (True, r"safety_checker returned a bool; allowed are 3"),
+    ],
+)
+def test_a_safety_checker_answers_for_every_prompt(pipeline, monkeypatch, answers, sentence):
+    monkeypatch.setattr(pipeline, "safety_checker", lambda prompts: answers)
+    with pytest.raises(ValueError, match=sentence):
+        pipeline(PROMPTS, seed=1)
+
+
+def test_a_safety_checker_is_a_function(pipeline):
+    with pytest.raises(ValueError, match=r"safety_checker is a bool; allowed is a function of a list of prompts"):
+        HARTPipeline(pipeline.model, pipeline.text_model, pipeline.tokenizer, safety_checker=True)
+
+
+def test_the_default_batch_is_one_picture_where_each_is_computed_by_itself(pipeline, monkeypatch):
+    sizes = []
+
+    def painted(callback_pipeline: HARTPipeline) -> list[int]:
+        sizes.clear()
+        callback_pipeline(
+            PROMPTS, seed=1, output_type="latent",
+            callback_on_stage_end=lambda index, info: sizes.append(len(info.f_hat)),
+        )  # fmt: skip
+        return sizes[::10]
+
+    assert painted(pipeline) == [1, 1, 1]
+    monkeypatch.setattr("hart.pipeline.paints_one_by_one", lambda device: False)
+    assert pipeline.default_batch_size == 8 and painted(pipeline) == [3]
+
+
+def test_guidance_of_zero_is_the_prompt_without_guidance(pipeline, painted):
+    """The prompt still decides what is painted."""
+    plain = [pipeline(prompt, seed=5, guidance_scale=0, output_type="pt").images for prompt in PROMPTS[:2]]
+    assert not close(*plain)
+
+
+def test_threads_paint_what_calls_one_after_another_paint(pipeline, painted):
+    def paint(index: int) -> torch.Tensor:
+        return pipeline(painted.prompts[index], seed=painted.seeds[index], output_type="pt").images[0]
+
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(paint, range(6)))
+    assert all(torch.equal(image, painted.images[index]) for index, image in enumerate(together))
 
 
 def test_long_prompts_are_refused_or_cut(pipeline):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import hart.pipeline
 import hart.pipeline_folders
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "enhanced_inference.py"
@@ -43,7 +44,7 @@ def run(script, checkpoint_root, tmp_path, capsys):
 def test_pictures_grid_and_results_are_written_and_told(run, tmp_path):
     flags = ("--num_samples", "2", "--seed", "7", "--dtype", "fp32")
     status, out, err = run("--prompts", "a big red cat", "the dog", *flags)
-    assert status == 0 and "10/10" in err
+    assert status == 0 and "40/40" in err
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(entry["prompt"], entry["seed"]) for entry in results["pictures"]] == [
         ("a big red cat", 7), ("a big red cat", 8), ("the dog", 9), ("the dog", 10),
@@ -124,6 +125,29 @@ def test_bad_input_is_one_sentence_and_status_2(run, tmp_path, flags, sentence):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("flags", [(), ("--calibrate",), ("--compare_configs", "original-cache")])
+def test_a_long_prompt_is_one_line_also_where_warnings_are_shown(checkpoint_root, tmp_path, flags):
+    done = command_line(checkpoint_root, tmp_path, "--prompts", "a cat " * 9, *flags)
+    assert done.returncode == 2 and done.stdout == "" and list(tmp_path.iterdir()) == []
+    assert len(done.stderr.splitlines()) == 1 and "has 18 tokens; allowed are 12" in done.stderr
+
+
+@pytest.mark.parametrize("flags, times", [((), 1), (("--disable_attn_cache",), 1), (("--benchmark",), 2)])
+def test_prompts_are_encoded_for_painting_and_for_what_is_measured(run, script, monkeypatch, flags, times):
+    calls, encode = [], hart.pipeline.HARTPipeline.encode
+    monkeypatch.setattr(
+        hart.pipeline.HARTPipeline, "encode", lambda self, prompts: calls.append(prompts) or encode(self, prompts)
+    )
+    assert run(*PROMPT, *flags)[0] == 0
+    assert calls == [["a cat"]] * times
+
+
+@pytest.mark.parametrize("flags, size", [((), 1), (("--batch_size", "3"), 3)])
+def test_the_results_tell_the_batch_size(run, tmp_path, flags, size):
+    assert run(*PROMPT, "--device", "cpu", *flags)[0] == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["settings"]["batch_size"] == size
+
+
 def test_empty_and_binary_files_are_refused(run, tmp_path):
     file = tmp_path / "prompts.txt"
     for content, sentence in ((b"\n \n", "is empty; write one prompt a line"), (b"\xff\xfe\x00", "is not UTF-8 text")):
@@ -143,10 +167,14 @@ def test_a_failure_half_way_leaves_nothing(run, tmp_path, script, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_from_the_command_line(checkpoint_root, tmp_path):
+def command_line(checkpoint_root: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
-    command = [sys.executable, str(SCRIPT), "--model_path", str(checkpoint_root), "--prompts", "a cat"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(SCRIPT), "--model_path", str(checkpoint_root), *flags]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_from_the_command_line(checkpoint_root, tmp_path):
+    done = command_line(checkpoint_root, tmp_path, *PROMPT)
     assert done.returncode == 0, done.stderr
     assert f"in {tmp_path / 'outputs'}:" in done.stdout
     assert (tmp_path / "outputs" / "grid.png").is_file()
