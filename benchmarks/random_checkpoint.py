@@ -1,7 +1,7 @@
 """Write a checkpoint with random weights, to time any size: `python benchmarks/random_checkpoint.py FOLDER`.
 
 Its text model is the embedded one, so prompts work; its pictures mean nothing. The released model's size is
-`--depth 24 --width 1536 --heads 24 --pyramid 1024 --channels 160 --diff_width 1024 --diff_depth 6`.
+`--depth 24 --width 1536 --heads 24 --pyramid 1024 --channels 160 --diff_width 1024 --diff_depth 6 --context_token 300`.
 """
 
 import argparse
@@ -14,13 +14,18 @@ from hart import embedded_model_path
 from hart.modules.models.autoencoder import HARTAutoEncoderWithDisc, HARTAutoEncoderWithDiscConfig
 from hart.modules.models.transformer import HARTForT2I, HARTForT2IConfig
 
+TEN = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 PYRAMIDS = {
-    "256": (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
+    "ten": TEN,
+    "256": TEN,
     "512": (1, 2, 3, 4, 6, 9, 13, 18, 24, 32),
     "1024": (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64),
     "2048": (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64, 90, 128),
 }
-"""Sides by picture size in pixels; 512 (VAR's) and 1024 (HART's) are published, 2048 goes on as 1024 begins."""
+"""Sides by picture size in pixels; "ten" is 256, the embedded model's.
+
+512 (VAR's) and 1024 (HART's) are published, 2048 goes on as 1024 begins.
+"""
 
 
 def build(arguments: argparse.Namespace) -> tuple[HARTForT2I, HARTAutoEncoderWithDisc]:
@@ -34,7 +39,7 @@ def build(arguments: argparse.Namespace) -> tuple[HARTForT2I, HARTAutoEncoderWit
     autoencoder = HARTAutoEncoderWithDisc(tokenizer)
     torch.nn.init.normal_(autoencoder.vae.quantize.embedding.weight, std=0.3)
     config = HARTForT2IConfig(
-        context_token=embedded.context_token,
+        context_token=arguments.context_token,
         context_dim=embedded.context_dim,
         depth=arguments.depth,
         embed_dim=arguments.width,
@@ -62,6 +67,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--pyramid", choices=PYRAMIDS, default="256", help="picture size in pixels")
     parser.add_argument("--channels", type=int, default=32, help="of the tokenizer at full resolution")
+    parser.add_argument("--context_token", type=int, default=20, help="text tokens (released model: 300)")
     parser.add_argument("--codes", type=int, default=4096)
     parser.add_argument("--diff_width", type=int, default=512)
     parser.add_argument("--diff_depth", type=int, default=3)
