@@ -17,12 +17,19 @@ def read_prompts_file(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not UTF-8, or holds no prompt.
+        ValueError: it is a folder, is not UTF-8, or holds no prompt.
+        OSError: it cannot be read.
     """
+    if path.is_dir():
+        raise ValueError(f"{name} {str(path)!r} is a folder; allowed is a text file with one prompt a line.")
+    if not path.exists():
+        raise FileNotFoundError(f"{name} {str(path)!r} does not exist; give a text file with one prompt a line.")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} {str(path)!r} is not UTF-8 text ({error}).") from error
+    except OSError as error:
+        raise OSError(f"{name} {str(path)!r} cannot be read ({error.strerror}).") from error
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise ValueError(f"{name} {str(path)!r} {if_empty}.")

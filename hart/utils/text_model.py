@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -34,7 +36,7 @@ def load_text_model(
 
     Raises:
         FileNotFoundError: the folder or its `config.json` is missing.
-        ValueError: configuration, weights or tokenizer cannot be read, or some weights are missing.
+        ValueError: configuration, weights or tokenizer cannot be read, or some weights are missing or of another shape.
     """
     from safetensors import SafetensorError
     from transformers import AutoModel
@@ -46,16 +48,44 @@ def load_text_model(
         raise FileNotFoundError(f"text model folder {str(folder)!r} has no config.json")
     try:
         tokenizer = _load_tokenizer(folder)
-        model, report = AutoModel.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _without_report():
+            model, report = AutoModel.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below; transformers would raise without naming them
+            )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"text model in {str(folder)!r} cannot be loaded: {error}") from error
-    # transformers would go on with random weights in their place.
+    _check_report(folder, report)
+    return TextModel(model.to(device).eval(), tokenizer)
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from logging its table of weights that do not fit: one sentence says it."""
+    from transformers.utils import logging as transformers_logging
+
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def _check_report(folder: Path, report: dict[str, Any]) -> None:
+    """Refuse weights that are missing or of another shape; transformers would go on with random ones in their place."""
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ValueError(f"text model in {str(folder)!r} lacks {len(missing)} weights, among them {missing[0]!r}")
-    return TextModel(model.to(device).eval(), tokenizer)
+    if report["mismatched_keys"]:
+        key, given, expected = sorted(report["mismatched_keys"])[0]
+        raise ValueError(
+            f"text model in {str(folder)!r} has {key!r} of shape {list(given)}; its config asks for {list(expected)}"
+        )
 
 
 def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":

@@ -65,6 +65,15 @@ def test_missing_weights_are_refused(folder):
         load_text_model(folder)
 
 
+def test_a_weight_of_another_shape_is_refused_and_named(folder, capfd):
+    weights = load_file(folder / "model.safetensors")
+    key = next(key for key in weights if key.endswith("input_layernorm.weight"))
+    save_file(weights | {key: torch.ones(3)}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"text_model' has '.*norm.weight' of shape \[3\]; its config asks for \[48\]$"):
+        load_text_model(folder)
+    assert "LOAD REPORT" not in capfd.readouterr().err
+
+
 def test_system_prompt_is_read_to_the_last_line_break(tmp_path):
     assert load_system_prompt(tmp_path) is None
     (tmp_path / "system_prompt.txt").write_text("Rewrite.\nUser Prompt:\n", encoding="utf-8")
