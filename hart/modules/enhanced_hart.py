@@ -167,9 +167,7 @@ class EnhancedHARTForT2I(HARTForT2I):
             return NoCache()
         adaptive = self._adaptive.snapshot()
         policy = Policy(config, self._table, adaptive)
-        plan = build_plan(
-            config, self.config.patch_nums, self.config.depth, split_kinds=policy.splits(self.config.depth)
-        )
+        plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature)
         return StageCache(config, plan, policy, self._statistics, self._adaptive, self.blocks)
 
     def enhanced_feature_interpolate(self, x_RChw: Tensor, side: int, mode: str | None = None) -> Tensor:

@@ -19,10 +19,10 @@ def test_a_map_comes_back_with_its_side_and_without_a_copy():
     assert store.put(("attn", 0), 3, x_RnC)
     found = store.get(("attn", 0), like_RnC=tokens(5))
     assert found is not None
-    assert found.side == store.side(("attn", 0)) == 3
+    assert found.side == 3
     assert found.x_RnC.data_ptr() == x_RnC.data_ptr()
     assert store.get(("mlp", 0), like_RnC=tokens(5)) is None
-    assert store.side(("mlp", 0)) is None
+    assert store.fits(("attn", 0), tokens(5)) and not store.fits(("mlp", 0), tokens(5))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hart.modules.cache_config import HARTCacheConfig
 
+SELECTORS_TRIED = ("edge", "fhat_cosine", "fastvar")
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 LATE_STAGES = 4
 """So many last stages are treated at all: they hold 87 % of the tokens of the ten-stage pyramid and of the 14-stage."""
@@ -65,6 +66,14 @@ def cheaper(treatment: Treatment) -> Iterator[Treatment]:
     ]
     if guided:
         yield replace(treatment, unguided_from=guided[-1])
+
+
+def other_selectors(treatment: Treatment) -> Iterator[Treatment]:
+    """The same with other token selectors, where a part of some stage's tokens is run."""
+    if any(0 < share < 1 for share in treatment.shares):
+        for selector in SELECTORS_TRIED:
+            if selector != treatment.selector:
+                yield replace(treatment, selector=selector)
 
 
 def reuse_by_similarity(table: Mapping[tuple[str, int, int], float], stages: Sequence[int]) -> list[HARTCacheConfig]:

@@ -5,8 +5,8 @@ of neighbouring places that every later decision takes or leaves as one, so that
 upsampling is linear.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from hart.modules.cache.no_cache import ATTENTION, MLP
 from hart.modules.cache.upsample import is_linear
@@ -33,9 +33,10 @@ class StagePlan:
     Args:
         index, side: the stage.
         drop: it is not run at all.
-        reusable: places that may reuse; empty where the stage is not skipped.
+        reusable: places that may reuse; empty where the stage is not skipped, or computes all of its tokens.
         ratio: part of the tokens that are computed all the same.
-        store: its outputs are kept, because a later stage may read them.
+        source: index of the stage whose kept maps are read here; None where none are.
+        store: its outputs are kept, because a later stage reads them from here.
         append_kv: attention that is reused still leaves keys and values.
     """
 
@@ -44,6 +45,7 @@ class StagePlan:
     drop: bool = False
     reusable: frozenset[int] = frozenset()
     ratio: float = 0.0
+    source: int | None = None
     store: bool = False
     append_kv: bool = False
 
@@ -60,42 +62,79 @@ class CachePlan:
     stages: tuple[StagePlan, ...]
     pieces: tuple[Piece, ...]
     depth: int
+    linear: bool = True
 
-    def readers_left(self, index: int) -> bool:
-        """Whether a stage after this one may read what is stored."""
-        return any(stage.reusable for stage in self.stages[index + 1 :])
+    def readers(self, index: int) -> list[StagePlan]:
+        """Stages after this one that read what an earlier one kept."""
+        return [stage for stage in self.stages[index + 1 :] if stage.source is not None]
 
 
-def build_plan(config: HARTCacheConfig, patch_nums: Sequence[int], depth: int, split_kinds: bool = True) -> CachePlan:
+Signature = Callable[[Sequence[StagePlan], str, int], object]
+"""(skipped stages, kind, layer) -> equal values for branches that are always decided alike."""
+
+
+def _each_by_itself(skipped: Sequence[StagePlan], kind: str, layer: int) -> object:
+    return kind, layer
+
+
+def build_plan(
+    config: HARTCacheConfig,
+    patch_nums: Sequence[int],
+    depth: int,
+    signature: Signature = _each_by_itself,
+) -> CachePlan:
     """Lay a configuration over a pyramid.
 
     Args:
         config: validated for this pyramid.
         patch_nums: sides of the stages.
         depth: layers of the transformer.
-        split_kinds: decisions may take attention and leave the MLP, or the other way round, or single layers.
+        signature: tells which branches decisions cannot split; each is decided by itself where it is not given.
     """
     reusable = frozenset(place for place in range(2 * depth) if config.may_reuse(*branch_at(place), depth))
-    skipped = [side for side in patch_nums if side * side in config.skip_stages and reusable]
-    stages = []
-    for index, side in enumerate(patch_nums):
-        later = [other for other in skipped if other > side]
-        stages.append(
-            StagePlan(
-                index,
-                side,
-                drop=side * side in config.drop_stages,
-                reusable=reusable if side in skipped else frozenset(),
-                ratio=config.refresh_ratio.get(side * side, 0.0),
-                store=side * side in config.cache_stages and bool(later),
-                append_kv=config.attn_kv == "append" and _attention_after(config, patch_nums, index, depth),
-            )
-        )
-    refreshed = any(0 < stage.ratio < 1 and stage.reusable for stage in stages)
-    appended = any(stage.append_kv and stage.reusable for stage in stages)
-    whole = is_linear(config.interpolation_mode) and not (split_kinds or refreshed or appended)
+    linear = is_linear(config.interpolation_mode)
+    stages = tuple(_stage_plan(config, patch_nums, index, reusable, depth) for index in range(len(patch_nums)))
+    stages = tuple(replace(stage, store=_is_read(config, stages, stage)) for stage in stages)
+    skipped = [stage for stage in stages if stage.reusable]
+    apart = not linear or any(stage.ratio > 0 for stage in skipped)
+    by_layer = any(stage.append_kv for stage in skipped)
+
+    def together(place: int) -> bool:
+        """Whether a place shares the piece of the place before it."""
+        if apart or (by_layer and branch_at(place)[0] == ATTENTION):
+            return False
+        return signature(skipped, *branch_at(place - 1)) == signature(skipped, *branch_at(place))
+
     stored = reusable if config.unselected == "reuse" else frozenset[int]()  # else the stage's input alone is kept
-    return CachePlan(tuple(stages), _pieces(stored, depth, whole), depth)
+    return CachePlan(stages, _pieces(stored, depth, together), depth, linear)
+
+
+def source_of(config: HARTCacheConfig, patch_nums: Sequence[int], index: int) -> int | None:
+    """Index of the stage that a stage reads from: the last cache stage before it; None where there is none."""
+    kept = [before for before in range(index) if patch_nums[before] ** 2 in config.cache_stages]
+    return kept[-1] if kept else None
+
+
+def _stage_plan(
+    config: HARTCacheConfig, patch_nums: Sequence[int], index: int, reusable: frozenset[int], depth: int
+) -> StagePlan:
+    side = patch_nums[index]
+    ratio = config.refresh_ratio.get(side * side, 0.0)
+    skips = side * side in config.skip_stages and bool(reusable) and ratio < 1
+    return StagePlan(
+        index,
+        side,
+        drop=side * side in config.drop_stages,
+        reusable=reusable if skips else frozenset(),
+        ratio=ratio,
+        source=source_of(config, patch_nums, index) if skips else None,
+        append_kv=config.attn_kv == "append" and _attention_after(config, patch_nums, index, depth),
+    )
+
+
+def _is_read(config: HARTCacheConfig, stages: Sequence[StagePlan], stage: StagePlan) -> bool:
+    """Whether a later stage reads this one's outputs."""
+    return config.unselected == "reuse" and any(reader.source == stage.index for reader in stages)
 
 
 def _attention_after(config: HARTCacheConfig, patch_nums: Sequence[int], index: int, depth: int) -> bool:
@@ -111,13 +150,13 @@ def _attention_after(config: HARTCacheConfig, patch_nums: Sequence[int], index: 
     return False
 
 
-def _pieces(reusable: frozenset[int], depth: int, whole: bool) -> tuple[Piece, ...]:
-    """Runs of reusable places; single places unless whole runs are always decided together."""
+def _pieces(reusable: frozenset[int], depth: int, together: Callable[[int], bool]) -> tuple[Piece, ...]:
+    """Runs of reusable places that are always decided together."""
     pieces: list[Piece] = []
     for place in range(2 * depth):
         if place not in reusable:
             continue
-        if whole and pieces and pieces[-1][1] == place - 1:
+        if pieces and pieces[-1][1] == place - 1 and together(place):
             pieces[-1] = (pieces[-1][0], place)
         else:
             pieces.append((place, place))

@@ -4,7 +4,7 @@ An estimate must cost far less than what it may save, so the true similarity is 
 one read from the device, per stage.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,26 +34,43 @@ class Policy:
     def __init__(self, config: HARTCacheConfig, table: Table | None, adaptive: AdaptiveThresholds):
         self.config, self.table, self.adaptive = config, table or {}, adaptive
 
-    def splits(self, depth: int) -> bool:
-        """Whether one stage may reuse some branches and compute others, so that sums must be kept apart.
+    @property
+    def uses_table(self) -> bool:
+        """Whether estimates come from the table."""
+        return bool(self.table) and self.config.estimator != "online"
 
-        Not where reuse is certain, or where one estimate meets one threshold.
+    def signature(self, skipped: Sequence[StagePlan], kind: str, layer: int) -> object:
+        """What decides about a branch at these stages; branches whose signatures are equal are decided alike."""
+        if self.uses_table:
+            table = self.table
+            return [self.accepts(stage, kind, layer, table.get((kind, layer, stage.tokens))) for stage in skipped]
+        return [self.threshold(stage, kind, layer) for stage in skipped]
+
+    def asks(self, plan: StagePlan) -> bool:
+        """Whether a threshold of a stage asks for an estimate."""
+        return any(self.threshold(plan, *branch_at(place)) > 0 for place in plan.reusable)
+
+    def reads_input(self, plan: StagePlan) -> bool:
+        """Whether the estimate at a stage compares its input with the kept stage's."""
+        return not self.uses_table and self.asks(plan)
+
+    def estimates(
+        self, plan: StagePlan, start: StageStart, previous_input: Callable[[], Tensor | None]
+    ) -> dict[Branches, float]:
+        """Estimated similarity of every reusable branch at a stage; empty where no threshold asks for one.
+
+        Args:
+            plan: the stage.
+            start: its inputs.
+            previous_input: gives the kept stage's input, upsampled; called only where the estimate compares with it.
         """
-        constant = self.config.threshold_schedule == "constant"
-        bases = {self.config.base_threshold(kind) for kind in ("attn", "mlp")}
-        if constant and bases == {0}:
-            return False
-        online = not self.table or self.config.estimator == "online"
-        return not (constant and len(bases) == 1 and online and not self.config.adaptive_threshold)
-
-    def estimates(self, plan: StagePlan, start: StageStart, previous_RnC: Tensor | None) -> dict[Branches, float]:
-        """Estimated similarity of every reusable branch at a stage; empty where no threshold asks for one."""
-        branches = [branch_at(place) for place in sorted(plan.reusable)]
-        if all(self.threshold(plan, *branch) <= 0 for branch in branches):
+        if not self.asks(plan):
             return {}
-        if self.table and self.config.estimator != "online":
+        branches = [branch_at(place) for place in sorted(plan.reusable)]
+        if self.uses_table:
             known = {branch: self.table.get((*branch, plan.tokens)) for branch in branches}
             return {branch: value for branch, value in known.items() if value is not None}
+        previous_RnC = previous_input()
         if previous_RnC is None:
             return {}
         value = input_similarity(start, previous_RnC, self.config.similarity_metric)

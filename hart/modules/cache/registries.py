@@ -8,7 +8,7 @@ from hart.modules.cache.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hart.modules.cache.selector import SelectorInput
+    from hart.modules.cache.selector import SelectorInput, TokenSelector
     from hart.modules.cache.store import StoredMap
     from hart.modules.cache.upsample import Interpolation
 
@@ -27,7 +27,7 @@ Eviction: TypeAlias = "Callable[[Sequence[StoredMap]], StoredMap]"
 INTERPOLATIONS: "Registry[Interpolation]" = Registry("interpolation mode", ["area", "bicubic", "bilinear", "nearest"])
 METRICS: "Registry[Metric]" = Registry("similarity metric", ["centred_cosine", "cosine", "relative_l2"])
 SCHEDULES: "Registry[ThresholdSchedule]" = Registry("threshold schedule", ["constant", "mlp_stricter", "rising"])
-SELECTORS: "Registry[Selector]" = Registry(
+SELECTORS: "Registry[TokenSelector]" = Registry(
     "token selector", ["centred_change", "change", "edge", "fastvar", "fhat_cosine", "random"]
 )
 EVICTIONS: "Registry[Eviction]" = Registry("eviction rule", ["coarsest", "largest", "oldest", "unused"])

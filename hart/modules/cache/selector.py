@@ -6,6 +6,7 @@ the accumulated map.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,13 +47,25 @@ class SelectorInput:
         return value
 
 
-def register_selector(name: str, selector: Selector) -> None:
+class TokenSelector(NamedTuple):
+    """A scoring function, and whether it looks at the kept stage's input, which is stored and upsampled for it then."""
+
+    score: Selector
+    reads_previous: bool
+
+
+def register_selector(name: str, selector: Selector, reads_previous: bool = True) -> None:
     """Add a token selector, SelectorInput -> importance [R, n], or [B, n] for both halves; larger goes first.
+
+    Args:
+        name: new name, for `HARTCacheConfig.token_selector`.
+        selector: the function.
+        reads_previous: say False if it does not read `previous_RnC`: that saves a stored map and its upsampling.
 
     Raises:
         ValueError: the name is taken.
     """
-    SELECTORS.register(name, selector)
+    SELECTORS.register(name, TokenSelector(selector, reads_previous))
 
 
 def score_tokens(name: str, given: SelectorInput) -> Tensor:
@@ -61,7 +74,7 @@ def score_tokens(name: str, given: SelectorInput) -> Tensor:
     Raises:
         ValueError: unknown selector, something it needs is missing, or it gives another shape.
     """
-    scores = SELECTORS.get(name)(given)
+    scores = SELECTORS.get(name).score(given)
     rows, tokens = given.x_RnC.shape[:2]
     if scores.dim() != 2 or scores.shape[1] != tokens or scores.shape[0] not in (rows, rows // 2):
         raise ValueError(
@@ -147,9 +160,9 @@ def _at_side(map_BcPP: Tensor, side: int) -> Tensor:
     return F.interpolate(map_BcPP.float(), size=(side, side), mode="area")
 
 
-register_selector("fastvar", fastvar)
+register_selector("fastvar", fastvar, reads_previous=False)
 register_selector("change", change)
 register_selector("centred_change", centred_change)
-register_selector("fhat_cosine", fhat_cosine)
-register_selector("edge", edge)
-register_selector("random", random)
+register_selector("fhat_cosine", fhat_cosine, reads_previous=False)
+register_selector("edge", edge, reads_previous=False)
+register_selector("random", random, reads_previous=False)

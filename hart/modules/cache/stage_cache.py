@@ -3,7 +3,7 @@
 One `StageCache` lives for one generation. Shapes: R rows (2B under guidance), n tokens of a stage, C width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.no_cache import ATTENTION, MLP, Branch, NoCache, StageStart
 from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
 from hart.modules.cache.policy import Policy
-from hart.modules.cache.registries import EVICTIONS
+from hart.modules.cache.registries import EVICTIONS, SELECTORS
 from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
 from hart.modules.cache.store import FeatureStore
@@ -35,13 +35,15 @@ class StageState:
         reused: places that reuse.
         chosen_Rm: places of the tokens that are computed all the same; None for none (or all).
         sums: outputs added up per piece, while the stage is being kept.
+        previous: the kept stage's input, upsampled (or None), in a list of one once it was asked for.
     """
 
     plan: StagePlan
     start: StageStart
-    reused: frozenset[int]
-    chosen_Rm: Tensor | None
-    sums: dict[Piece, Tensor]
+    reused: frozenset[int] = frozenset()
+    chosen_Rm: Tensor | None = None
+    sums: dict[Piece, Tensor] = field(default_factory=dict)
+    previous: list[Tensor | None] = field(default_factory=list)
 
 
 class StageCache(NoCache):
@@ -72,6 +74,7 @@ class StageCache(NoCache):
         self.store = FeatureStore(budget, EVICTIONS.get(config.eviction))
         self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
         self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
+        self.reads_previous = SELECTORS.get(config.token_selector).reads_previous
         self.state: StageState | None = None
 
     # -- a stage -----------------------------------------------------------------------------------------------------
@@ -91,28 +94,39 @@ class StageCache(NoCache):
         self.flops.stage(start.index, start.x_RnC.shape)
         if start.x_RnC.shape[1] < plan.tokens:  # a round of masked decoding: no whole map to reuse or keep
             plan = StagePlan(plan.index, plan.side)
-        reused, chosen_Rm = frozenset[int](), None
+        state = self.state = StageState(plan, start)
         if plan.reusable and self.config.unselected == "nothing":
-            chosen_Rm = self._select(plan, start, plan.ratio)
-        elif plan.reusable:
-            reused = self._decide(plan, start)
-            if reused and 0 < plan.ratio < 1 and not self.config.select_per_branch:
-                chosen_Rm = self._select(plan, start, plan.ratio)
-            if plan.ratio == 1:
-                reused = frozenset()
-        self.state = StageState(plan, start, reused, chosen_Rm, {})
-        return chosen_Rm if self.config.unselected == "nothing" else None
+            state.chosen_Rm = self._select(start.x_RnC)
+            if state.chosen_Rm.shape[1] == 0:  # no block will run
+                self.end_stage()
+            return state.chosen_Rm
+        if plan.reusable:
+            state.reused = self._decide(plan, start)
+            if state.reused and plan.ratio > 0 and not self.config.select_per_branch:
+                state.chosen_Rm = self._select(start.x_RnC)
+        return None
 
     def end_stage(self) -> None:
-        """Keep the stage's sums, and give up what nothing later reads."""
+        """Keep what a later stage reads from here, and give up what none reads any more."""
         state = self._state()
-        if state.plan.store:
-            tokens = state.plan.tokens  # of the first stage, the last text token stands for the picture
-            for piece, sum_RnC in state.sums.items():
-                self.store.put(piece, state.plan.side, sum_RnC[:, -tokens:])
-            self.store.put(INPUT, state.plan.side, state.start.x_RnC[:, -tokens:])
-        if not self.plan.readers_left(state.plan.index):
-            self.store.clear()
+        index, side, tokens = state.plan.index, state.plan.side, state.plan.tokens
+        for piece in list(state.sums):  # of the first stage, the last text token stands for the picture
+            self.store.put(piece, side, state.sums.pop(piece)[:, -tokens:])
+        readers = self.plan.readers(index)
+        if any(reader.source == index and self._reads_input(reader) for reader in readers):
+            self.store.put(INPUT, side, state.start.x_RnC[:, -tokens:])
+        sides = {self._source_side(reader) for reader in readers}
+        input_sides = {self._source_side(reader) for reader in readers if self._reads_input(reader)}
+        self.store.free_where(lambda kept: kept.side not in (input_sides if kept.key == INPUT else sides))
+
+    def _source_side(self, reader: StagePlan) -> int | None:
+        return None if reader.source is None else self.plan.stages[reader.source].side
+
+    def _reads_input(self, reader: StagePlan) -> bool:
+        """Whether a stage compares its input with the one kept by its source."""
+        if self.reads_previous and reader.ratio > 0:
+            return True
+        return self.config.unselected == "reuse" and self.policy.reads_input(reader)
 
     # -- a branch ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +137,7 @@ class StageCache(NoCache):
             self.flops.branch(kind, layer, state.plan.index, x_RnC.shape[1], stage)
             self._keep(place, out_RnC)
             x_RnC = x_RnC + out_RnC
-        elif 0 < state.plan.ratio < 1:
+        elif state.plan.ratio > 0:
             x_RnC = self._refresh(place, branch, x_RnC, stage)
         else:
             x_RnC = self._reuse(place, x_RnC, stage)
@@ -146,18 +160,22 @@ class StageCache(NoCache):
         return x_RnC + self._upsampled(list(pieces))
 
     def _must_add_here(self, place: int) -> bool:
-        """Whether the stream must be whole after this place: keys are projected next, or the piece is kept."""
+        """Whether the stream must be whole after this place: keys are projected next, or the piece is by itself."""
         state = self._state()
         if place != self.piece_of[place][1]:
             return False
-        return state.plan.store or (state.plan.append_kv and branch_at(place + 1)[0] == ATTENTION)
+        by_itself = state.plan.store or not self.plan.linear
+        return by_itself or (state.plan.append_kv and branch_at(place + 1)[0] == ATTENTION)
 
     def _upsampled(self, pieces: list[Piece]) -> Tensor:
-        state = self._state()
-        stored = [self.store.get(piece, state.start.x_RnC) for piece in pieces]
-        maps = [entry.x_RnC for entry in stored if entry is not None]
-        side = next(entry.side for entry in stored if entry is not None)
-        total = maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+        """The stored sums of these pieces, added up and grown to the stage's side."""
+        state, total, side = self._state(), None, 0
+        for piece in pieces:
+            entry = self.store.get(piece, state.start.x_RnC)
+            if entry is None:
+                raise RuntimeError(f"no stored output of places {piece}; the decision should have been to compute.")
+            total, side = entry.x_RnC if total is None else total + entry.x_RnC, entry.side
+        assert total is not None
         grown = upsample_tokens(total, side, state.plan.side, self.config.interpolation_mode)
         if state.plan.store:  # then every piece is added by itself
             state.sums[pieces[0]] = grown
@@ -168,20 +186,14 @@ class StageCache(NoCache):
         state = self._state()
         chosen_Rm = state.chosen_Rm
         if chosen_Rm is None:  # FastVAR's way: before every branch, from its own input
-            chosen_Rm = self._select(state.plan, state.start, state.plan.ratio, x_RnC)
+            chosen_Rm = self._select(x_RnC)
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
         computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
         self.flops.branch(*branch_at(place), state.plan.index, chosen_Rm.shape[1], stage)
-        out_RnC = self._upsampled_branch(place).scatter(1, index_RmC, computed_RmC)
+        out_RnC = self._upsampled([self.piece_of[place]]).scatter(1, index_RmC, computed_RmC)
+        state.sums.pop(self.piece_of[place], None)  # the mixture is what is kept
         self._keep(place, out_RnC)
         return x_RnC + out_RnC
-
-    def _upsampled_branch(self, place: int) -> Tensor:
-        state = self._state()
-        entry = self.store.get((place, place), state.start.x_RnC)
-        if entry is None:
-            raise RuntimeError(f"no stored output of place {place}; the decision should have been to compute.")
-        return upsample_tokens(entry.x_RnC, entry.side, state.plan.side, self.config.interpolation_mode)
 
     def _keep(self, place: int, out_RnC: Tensor) -> None:
         state, piece = self._state(), self.piece_of.get(place)
@@ -193,10 +205,8 @@ class StageCache(NoCache):
 
     def _decide(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
         """Places that reuse, with hits and misses counted."""
-        available = frozenset(
-            place for place in plan.reusable if self.store.side(self.piece_of[place]) is not None
-        )  # fmt: skip
-        estimates = self.policy.estimates(plan, start, self._previous_input(plan, start)) if available else {}
+        available = {place for place in plan.reusable if self.store.fits(self.piece_of[place], start.x_RnC)}
+        estimates = self.policy.estimates(plan, start, self._previous_input) if available else {}
         reused = set()
         for place in sorted(plan.reusable):
             kind, layer = branch_at(place)
@@ -213,27 +223,28 @@ class StageCache(NoCache):
                 self.statistics.miss(kind, plan.tokens, DISSIMILAR)
         return frozenset(reused)
 
-    def _select(self, plan: StagePlan, start: StageStart, ratio: float, x_RnC: Tensor | None = None) -> Tensor:
-        previous_RnC = self._previous_input(plan, start)
-        if previous_RnC is None:  # nothing kept: the mean token stands for it, and change is distance from the mean
+    def _select(self, x_RnC: Tensor) -> Tensor:
+        """Places [R, m] of the tokens to compute, judged by the input of the stage or of a branch."""
+        state = self._state()
+        start, rows = state.start, len(x_RnC)
+        if state.plan.ratio == 0:
+            return torch.empty(rows, 0, dtype=torch.long, device=x_RnC.device)
+        previous_RnC = self._previous_input() if self.reads_previous else None
+        if self.reads_previous and previous_RnC is None:  # nothing kept: change is distance from the mean token
             previous_RnC = start.x_RnC.mean(1, keepdim=True).expand_as(start.x_RnC)
-        given = SelectorInput(
-            plan.side,
-            start.x_RnC if x_RnC is None else x_RnC,
-            previous_RnC,
-            start.map_before_BcPP,
-            start.map_BcPP,
-        )
+        given = SelectorInput(state.plan.side, x_RnC, previous_RnC, start.map_before_BcPP, start.map_BcPP)
         scores = score_tokens(self.config.token_selector, given)
-        pictures = start.map_BcPP.shape[0]
-        return select_tokens(scores, ratio, start.x_RnC.shape[0], self.config.select_per_row, pictures)
+        return select_tokens(scores, state.plan.ratio, rows, self.config.select_per_row, start.map_BcPP.shape[0])
 
-    def _previous_input(self, plan: StagePlan, start: StageStart) -> Tensor | None:
-        """The input tokens of the kept stage, upsampled to this one."""
-        entry = self.store.get(INPUT, start.x_RnC)
-        if entry is None:
-            return None
-        return upsample_tokens(entry.x_RnC, entry.side, plan.side, self.config.interpolation_mode)
+    def _previous_input(self) -> Tensor | None:
+        """The input tokens of the kept stage, upsampled to this one, once per stage; None where none is kept."""
+        state = self._state()
+        if not state.previous:
+            entry = self.store.get(INPUT, state.start.x_RnC)
+            mode, side = self.config.interpolation_mode, state.plan.side
+            grown = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, mode)
+            state.previous.append(grown)
+        return state.previous[0]
 
     def reused_tokens(self) -> Tensor | None:
         state = self._state()

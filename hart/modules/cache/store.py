@@ -72,16 +72,16 @@ class FeatureStore:
 
     def get(self, key: Hashable, like_RnC: Tensor) -> StoredMap | None:
         """The map of a key; None where there is none, or none of the same rows, channels, dtype and device."""
-        stored = self._maps.get(key)
-        if stored is None or not _fits(stored.x_RnC, like_RnC):
+        if not self.fits(key, like_RnC):
             return None
+        stored = self._maps[key]
         stored.reads += 1
         return stored
 
-    def side(self, key: Hashable) -> int | None:
-        """Side of the map that a key holds; None where it holds none."""
+    def fits(self, key: Hashable, like_RnC: Tensor) -> bool:
+        """Whether `get` would give a map."""
         stored = self._maps.get(key)
-        return None if stored is None else stored.side
+        return stored is not None and _fits(stored.x_RnC, like_RnC)
 
     def free(self, key: Hashable) -> None:
         """Give up a map; nothing happens where there is none."""
