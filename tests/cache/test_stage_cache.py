@@ -146,3 +146,48 @@ def test_a_stage_that_runs_no_token_still_keeps_its_input_and_frees_the_last():
     assert kept(run) == {}
     assert run.stage(2).shape[1] == 0 and kept(run) == {INPUT: 4}
     assert run.stage(3).shape[1] == 32 and kept(run) == {}
+
+
+# -- maps that do not fit, stages computed in full ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"refresh_ratio": {64: 0.5}}, {"threshold": 0.5}])
+@pytest.mark.parametrize("change", ["dtype", "rows"])
+def test_a_map_that_does_not_fit_is_an_empty_miss(change, settings):
+    given = {"skip_stages": [64], "cache_stages": [16], "threshold": 0.0} | settings
+    run = ToyRun(HARTCacheConfig(**given))
+    for index in range(3):
+        run.stage(index)
+    rows = 6 if change == "rows" else 2
+    x_RnC = torch.ones(rows, 64, 2, dtype=torch.bfloat16 if change == "dtype" else torch.float32)
+    out = run.stage(3, x_RnC)
+    assert torch.equal(out, torch.full_like(out, 1 + 30 + 31 + 32 + 33))
+    run.cache.finish()
+    counted = run.statistics.to_dict()
+    assert (counted["hits"], counted["misses"]["empty"]) == (0, 4)
+
+
+def test_a_refresh_of_all_tokens_is_no_decision():
+    given = {"skip_stages": [16, 64], "cache_stages": [4, 16], "threshold": 0.0}
+    run = ToyRun(HARTCacheConfig(refresh_ratio={16: 1.0, 64: 1}, **given))
+    run.stage(0)
+    run.stage(1)
+    assert len(run.cache.store) == 0
+    out = run.stage(2)
+    assert torch.equal(out, torch.full_like(out, 1 + 20 + 21 + 22 + 23))
+    run.stage(3)
+    run.cache.finish()
+    counted = run.statistics.to_dict()
+    assert counted["hits"] == 0 and counted["misses"] == {"dissimilar": 0, "empty": 0}
+
+
+def test_refreshed_tokens_by_hand():
+    settings = HARTCacheConfig(skip_stages=[64], cache_stages=[16], threshold=0.0, refresh_ratio={64: 0.25})
+    run = ToyRun(settings)
+    for index in range(3):
+        run.stage(index)
+    x_RnC = torch.zeros(2, 64, 2)
+    x_RnC[:, :16] = 9  # farthest from the mean token
+    out = run.stage(3, x_RnC)
+    assert torch.equal(out[:, :16], torch.full((2, 16, 2), 9.0 + 30 + 31 + 32 + 33))
+    assert torch.equal(out[:, 16:], torch.full((2, 48, 2), 20.0 + 21 + 22 + 23))
