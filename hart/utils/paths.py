@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,15 @@ def check_model_type(folder: Path, model_type: str) -> None:
         raise ValueError(f"{str(file)!r} is not a JSON object; download it again.") from error
     if found != model_type:
         raise ValueError(f"{str(file)!r} has model_type {found!r}; allowed is {model_type!r}.")
+
+
+@contextmanager
+def named_in_errors(file: Path) -> Iterator[None]:
+    """Put a file in front of the sentence of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r}: {' '.join(str(error).split())}") from error
 
 
 def tokenizer_folder(llm_folder: str | Path, vae_path: str | None = None) -> Path:

@@ -38,9 +38,14 @@ def picture_seeds(count: int, seed: int | Sequence[int] | None = None, generator
         seeds = list(seed)
     else:
         raise ValueError(f"seed is {seed!r}; allowed is a whole number, a list of {count} (one per picture) or None.")
+    return checked_seeds("seed", seeds)
+
+
+def checked_seeds(name: str, seeds: Sequence[Any]) -> list[int]:
+    """Return seeds as ints; a ValueError names the argument and the first that is none."""
     for value in seeds:
         if not is_whole(value) or not 0 <= value < SEED_RANGE:
-            raise ValueError(f"seed holds {value!r}; allowed are whole numbers from 0 to 2**63 - 1.")
+            raise ValueError(f"{name} holds {value!r}; allowed are whole numbers from 0 to 2**63 - 1.")
     return [int(value) for value in seeds]
 
 

@@ -29,11 +29,14 @@ def given_noise(noise: Sequence[Tensor], num_steps: int, num_rows: int, channels
             f"each step but the last, {num_steps} in all (one more is allowed and ignored)"
         )
     for index, tensor in enumerate(noise[:num_steps]):
-        if tensor.ndim != 2 or tensor.shape[0] < num_rows or tensor.shape[1] != channels:
-            raise ValueError(
-                f"noise[{index}] has shape {list(tensor.shape)}; allowed is [{num_rows} or more, {channels}]"
-            )
+        check_noise(f"noise[{index}]", tensor, num_rows, channels)
     return torch.stack([tensor[:num_rows].to(device, torch.float32) for tensor in noise[:num_steps]])
+
+
+def check_noise(name: str, tensor: Tensor, num_rows: int, channels: int) -> None:
+    """Raise a ValueError that names a tensor of noise unless it is [num_rows or more, channels]."""
+    if tensor.ndim != 2 or tensor.shape[0] < num_rows or tensor.shape[1] != channels:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; allowed is [{num_rows} or more, {channels}].")
 
 
 def noise_per_picture(

@@ -1,8 +1,13 @@
 """Configurations of the autoencoder (the image tokenizer)."""
 
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
+
+from hart.utils.numbers import is_whole
+from hart.utils.paths import check_model_type, named_in_errors
 
 TEN_STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 
@@ -20,12 +25,15 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         quant_conv_ks: kernel size of the convolutions before and after quantisation.
         quant_resi: share a of the convolution in phi(h) = (1-a)*h + a*conv(h).
         share_quant_resi: number of phi convolutions shared by all stages; 0 means one per stage.
-        v_patch_nums: sides of the token maps, coarse to fine.
+        v_patch_nums: sides of the token maps, coarse to fine: whole numbers from 1 that rise.
         ch_mult: channel multiplier per level; the downsampling factor is `2**(len(ch_mult)-1)`.
         quantizer_type: "var" or "var_hybrid".
         double_decoder: a second decoder for continuous latents.
         norm_groups: groups of every GroupNorm. Ours: the published model has 32, which at few channels would
             normalise each channel alone and lose absolute colour.
+
+    Raises:
+        ValueError: an unknown quantiser, or sides that do not rise.
     """
 
     model_type = "hart_autoencoder"
@@ -66,7 +74,9 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         self.quant_resi = quant_resi
         self.share_quant_resi = share_quant_resi
         self.default_qresi_counts = default_qresi_counts
-        self.v_patch_nums = tuple(v_patch_nums)
+        self.v_patch_nums = tuple(v_patch_nums) if isinstance(v_patch_nums, list | tuple) else v_patch_nums
+        if not rise(self.v_patch_nums):
+            raise ValueError(f"v_patch_nums is {self.v_patch_nums!r}; allowed are whole numbers from 1 that rise.")
         self.test_mode = test_mode
         self.ch_mult = tuple(ch_mult)
         self.levels = None if levels is None else tuple(levels)
@@ -78,10 +88,31 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         self.norm_groups = norm_groups
         super().__init__(**kwargs)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """Read `config.json` of a tokenizer's folder.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it describes another kind of model, or one that cannot be built; the file is named.
+        """
+        file = Path(pretrained_model_name_or_path) / "config.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"{str(file)!r} does not exist; give a tokenizer's folder.")
+        check_model_type(file.parent, cls.model_type)
+        with named_in_errors(file):
+            return super().from_pretrained(file.parent, **kwargs)
+
     @property
     def downsample(self) -> int:
         """Picture pixels per latent position along a side."""
         return 2 ** (len(self.ch_mult) - 1)
+
+
+def rise(sides: Any) -> bool:
+    """Whether these are sides of token maps, coarse to fine: a tuple of whole numbers from 1, each above the last."""
+    whole = isinstance(sides, tuple) and len(sides) > 0 and all(is_whole(side) and side >= 1 for side in sides)
+    return whole and all(below < above for below, above in pairwise(sides))
 
 
 class HARTAutoEncoderWithDiscConfig(HARTAutoEncoderConfig):

@@ -1,12 +1,11 @@
 """Configurations of the transformer."""
 
-from itertools import pairwise
 from typing import Any
 
 from transformers import PretrainedConfig
 
-from hart.modules.models.autoencoder.configuration import TEN_STAGES
-from hart.utils.paths import transformer_folder
+from hart.modules.models.autoencoder.configuration import TEN_STAGES, rise
+from hart.utils.paths import named_in_errors, transformer_folder
 
 CHOICES = {
     "mlp_type": ("llama", "gpt2"),
@@ -153,10 +152,11 @@ class HARTForT2IConfig(PretrainedConfig):
 
         Raises:
             FileNotFoundError: no such folder, or no `config.json` in it.
-            ValueError: the file describes another kind of model.
+            ValueError: the file describes another kind of model, or one that cannot be built; the file is named.
         """
         folder = transformer_folder(pretrained_model_name_or_path, cls.model_type)
-        result = super().from_pretrained(folder, **kwargs)
+        with named_in_errors(folder / "config.json"):
+            result = super().from_pretrained(folder, **kwargs)
         config = result[0] if isinstance(result, tuple) else result
         config.name_or_path = str(folder)
         return result
@@ -174,8 +174,7 @@ class HARTForT2IConfig(PretrainedConfig):
         if self.use_cross_attn:
             raise ValueError("use_cross_attn is True; allowed is False (the published code mixes the batch's prompts).")
         sides = self.patch_nums
-        whole = isinstance(sides, tuple) and all(map(_is_count, sides))
-        if not whole or len(sides) < 2 or sides[0] != 1 or any(a >= b for a, b in pairwise(sides)):
+        if not rise(sides) or len(sides) < 2 or sides[0] != 1:
             raise ValueError(f"patch_nums is {sides!r}; allowed are at least two rising sides that start at 1.")
         # Imported here, so that a config can be named without loading the diffusion head.
         from hart.modules.diffusion.schedule import NUM_BASE_STEPS, respaced_steps

@@ -21,7 +21,7 @@ from hart.modules.models.transformer import generation, training
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.initialisation import init_module
 from hart.modules.models.transformer.inputs import GenerationInputs
-from hart.modules.models.transformer.loading import load_tokenizer, load_transformer
+from hart.modules.models.transformer.loading import FUNCTIONS_OF_THE_CONFIG, load_tokenizer, load_transformer
 from hart.modules.models.transformer.seeds import Seed
 from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.block import Block, OutputModulation
@@ -43,8 +43,7 @@ class HARTForT2I(PreTrainedModel):
     main_input_name = "context"
     supports_gradient_checkpointing = True
     _keep_in_fp32_modules_strict = ["head", "head_nm"]
-    # Pure functions of the config that published checkpoints carry; nothing here needs them.
-    _keys_to_ignore_on_load_unexpected = [r"^lvl_1L$", r"^attn_bias_for_masking$"]
+    _keys_to_ignore_on_load_unexpected = [rf"^{name}$" for name in FUNCTIONS_OF_THE_CONFIG]
 
     def __init__(self, config: HARTForT2IConfig, vae: HARTAutoEncoder | None = None):
         super().__init__(config)
@@ -303,7 +302,7 @@ class HARTForT2I(PreTrainedModel):
             x_in: inputs of stages 1 .. K-1 [B, L-1, c], from `HARTHybridQuantizer.idxBl_to_var_input`.
             context_position_ids, context_mask: [B, T].
             last_layer_gt: remainder [B, P*P, c] that the last stage codes.
-            last_layer_gt_discrete: its codes [B, P*P].
+            last_layer_gt_discrete: its codes [B, P*P]; checked only, since the cross-entropy is the caller's to take.
             draws: what is otherwise drawn at random (kept tokens, dropped prompts, diffusion steps and noise).
 
         Returns:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hart.modules.diffusion.noise import check_noise
 from hart.modules.models.transformer.seeds import Seed
 from hart.modules.networks.sampling import tokens_to_decode
 from hart.utils.numbers import is_number, is_whole
@@ -79,9 +80,9 @@ def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
 
 def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
     text_shape = (inputs.B, config.context_token, config.context_dim)
-    _check_tensor("label_B", inputs.label_B, text_shape, floating=True)
-    _check_tensor("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
-    _check_tensor("context_mask", inputs.context_mask, text_shape[:2], floating=False)
+    _check_if_given("label_B", inputs.label_B, text_shape, floating=True)
+    _check_if_given("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
+    _check_if_given("context_mask", inputs.context_mask, text_shape[:2], floating=False)
     if inputs.label_B is None:
         return
     if not torch.isfinite(inputs.label_B).all():
@@ -95,7 +96,7 @@ def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
 
 
 def _check_orders(inputs: GenerationInputs, num_tokens: int) -> None:
-    _check_tensor("orders", inputs.orders, (inputs.B, num_tokens), floating=False)
+    _check_if_given("orders", inputs.orders, (inputs.B, num_tokens), floating=False)
     if inputs.orders is None:
         return
     counted = torch.arange(num_tokens, device=inputs.orders.device)
@@ -125,16 +126,30 @@ def _check_noise(model: "HARTForT2I", inputs: GenerationInputs) -> None:
     channels = model.config.latent_channels
     for index, part in enumerate(noise[:needed]):
         rows = inputs.B * counts[index // (steps + 1)]
-        if part.ndim != 2 or part.shape[0] < rows or part.shape[1] != channels:
-            raise ValueError(
-                f"diffusion_noise[{index}] has shape {list(part.shape)}; allowed is [{rows} or more, {channels}]."
-            )
+        check_noise(f"diffusion_noise[{index}]", part, rows, channels)
 
 
-def _check_tensor(name: str, value: Tensor | None, shape: tuple[int, ...], floating: bool) -> None:
-    if value is None:
-        return
+def check_tensor(name: str, value: Any, shape: tuple[int | str, ...], floating: bool) -> None:
+    """Raise a ValueError that names an argument unless it is a tensor of this shape and kind.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        shape: allowed sizes; a letter stands for any size.
+        floating: whether floating-point numbers are asked for; else integers or bools.
+    """
     kind = "floating-point" if floating else "integer or bool"
-    if not isinstance(value, Tensor) or value.is_floating_point() != floating or tuple(value.shape) != shape:
+    if not isinstance(value, Tensor) or value.is_floating_point() != floating or not _has_shape(value, shape):
         given = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else repr(type(value).__name__)
-        raise ValueError(f"{name} is {given}; allowed is a {kind} tensor of shape {list(shape)}.")
+        allowed = ", ".join(map(str, shape))
+        raise ValueError(f"{name} is {given}; allowed is a {kind} tensor of shape [{allowed}].")
+
+
+def _has_shape(value: Tensor, shape: tuple[int | str, ...]) -> bool:
+    sizes = zip(value.shape, shape, strict=False)
+    return value.ndim == len(shape) and all(isinstance(wanted, str) or size == wanted for size, wanted in sizes)
+
+
+def _check_if_given(name: str, value: Any, shape: tuple[int | str, ...], floating: bool) -> None:
+    if value is not None:
+        check_tensor(name, value, shape, floating)

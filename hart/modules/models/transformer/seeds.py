@@ -8,13 +8,13 @@ from torch import Tensor
 
 from hart.modules.networks.sampling import Generators
 from hart.utils.numbers import is_whole
+from hart.utils.seeds import SEED_RANGE, checked_seeds
 
 Seed = int | Sequence[int] | torch.Generator | Sequence[torch.Generator] | None
 
 # Permutations and diffusion noise come from generators of their own, so that the codes' draws equal the published
 # ones whether or not the other draws happen. Any odd constant does; this one spreads neighbouring seeds.
 OTHER_STREAM = 0x9E3779B97F4A7C15
-SEED_RANGE = 2**63
 
 
 class PictureRandom:
@@ -76,10 +76,7 @@ def _per_picture(seed: Seed, num_pictures: int, device: torch.device) -> tuple[l
     else:
         given = f"{len(seed)} seeds" if isinstance(seed, Sequence) and not isinstance(seed, str) else repr(seed)
         raise ValueError(f"g_seed is {given}; allowed is an int, {num_pictures} ints (one per picture) or None.")
-    for value in seeds:
-        if not is_whole(value) or not 0 <= value < SEED_RANGE:
-            raise ValueError(f"g_seed holds {value!r}; allowed are whole numbers from 0 to 2**63 - 1.")
-    seeds = [int(value) for value in seeds]
+    seeds = checked_seeds("g_seed", seeds)
     return [_generator(value, device) for value in seeds], seeds
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
+from hart.modules.models.transformer.inputs import check_tensor
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import keep_top_k, keep_top_p, sample_codes, stage_top_k
 from hart.modules.networks.stage import Stage
@@ -27,7 +28,11 @@ SAMPLE_TOP_P = 0.96
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Arguments of `HARTForT2I.forward`, in its order."""
+    """Arguments of `HARTForT2I.forward`, in its order.
+
+    The pass itself reads all but `last_layer_gt_discrete`, which is for the caller's cross-entropy: it is checked here
+    and used nowhere.
+    """
 
     context: Tensor
     x_in: Tensor
@@ -202,17 +207,15 @@ def _sample_last(model: "HARTForT2I", logits_BmV: Tensor, generator: torch.Gener
 
 
 def check_inputs(model: "HARTForT2I", inputs: TrainingInputs) -> None:
-    """Raise a ValueError that names the tensor, its shape and the allowed one."""
-    config, batch = model.config, len(inputs.context)
-    last = config.patch_nums[-1] ** 2
-    allowed = {
-        "context": (batch, config.context_token, config.context_dim),
-        "x_in": (batch, config.num_image_tokens - 1, config.latent_channels),
-        "context_position_ids": (batch, config.context_token),
-        "context_mask": (batch, config.context_token),
-        "last_layer_gt": (batch, last, config.latent_channels),
-        "last_layer_gt_discrete": (batch, last),
-    }
-    for name, shape in allowed.items():
-        if tuple(getattr(inputs, name).shape) != shape:
-            raise ValueError(f"{name} has shape {list(getattr(inputs, name).shape)}; allowed is {list(shape)}.")
+    """Raise a ValueError that names the tensor, its kind and shape, and the allowed ones."""
+    config, last = model.config, model.config.patch_nums[-1] ** 2
+    check_tensor("context", inputs.context, ("B", config.context_token, config.context_dim), floating=True)
+    batch = len(inputs.context)
+    for name, shape, floating in (
+        ("x_in", (batch, config.num_image_tokens - 1, config.latent_channels), True),
+        ("context_position_ids", (batch, config.context_token), False),
+        ("context_mask", (batch, config.context_token), False),
+        ("last_layer_gt", (batch, last, config.latent_channels), True),
+        ("last_layer_gt_discrete", (batch, last), False),
+    ):
+        check_tensor(name, getattr(inputs, name), shape, floating)

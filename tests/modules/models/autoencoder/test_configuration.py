@@ -54,3 +54,31 @@ def test_weights_of_another_shape_are_still_refused(tmp_path):
     save_with(tmp_path, "vae.quantize.embedding.weight", torch.ones(15, 4))
     with pytest.raises(ValueError, match=r"quantize.embedding.weight. of shape \[15, 4\]"):
         HARTAutoEncoderWithDisc.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("sides", [(), (0, 1, 2), (1, 1), (1, 4, 2), (1, 2.5), (1, "2"), (-1, 2), None, 4, (True, 2)])
+def test_sides_that_do_not_rise_from_one(sides):
+    with pytest.raises(ValueError, match=r"^v_patch_nums is .*; allowed are whole numbers from 1 that rise\.$"):
+        HARTAutoEncoderConfig(v_patch_nums=sides)
+
+
+@pytest.mark.parametrize("name", ["v_patch_nums", "quantizer_type"])
+def test_a_file_that_no_tokenizer_can_be_built_from_is_named(tmp_path, name):
+    write_config(tmp_path, **{name: [4, 2]})
+    with pytest.raises(ValueError, match=rf"^'{tmp_path / 'config.json'}': {name} is .*; allowed are"):
+        HARTAutoEncoderWithDiscConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"model_type": "vqgan"}', "has model_type 'vqgan'; allowed is 'hart_autoencoder_with_disc'"),
+        ("{", "is not a JSON object; download it again"),
+        (None, "does not exist; give a tokenizer's folder"),
+    ],
+)
+def test_a_foreign_broken_or_missing_file_is_named(tmp_path, content, sentence):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"^'{tmp_path / 'config.json'}' {sentence}\.$"):
+        HARTAutoEncoderWithDisc.from_pretrained(tmp_path)

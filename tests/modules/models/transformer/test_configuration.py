@@ -86,6 +86,15 @@ def test_rates_outside_zero_to_one(name, value):
         HARTForT2IConfig(**{name: value})
 
 
+@pytest.mark.parametrize("field", [{"mlp_type": "lama"}, {"patch_nums": [1, 4, 2]}, {"depth": 0}])
+def test_a_file_that_no_model_can_be_built_from_is_named(tmp_path, field):
+    HARTForT2IConfig().save_pretrained(tmp_path / "llm")
+    file = tmp_path / "llm" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | field))
+    with pytest.raises(ValueError, match=rf"^'{file}': {next(iter(field))} is .*; allowed"):
+        HARTForT2IConfig.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("steps", ["", "eight", "0", "-8", "2000", "ddim999", None, 8.5])
 def test_sampling_steps_that_no_schedule_has(steps):
     with pytest.raises(ValueError, match="num_sampling_steps"):

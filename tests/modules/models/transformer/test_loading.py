@@ -295,6 +295,19 @@ def test_a_config_that_is_no_json_object(root, content):
     refused(root, ValueError, "config.json", "is not a JSON object")
 
 
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ('{"model_type": "vqgan"}', "has model_type 'vqgan'"),
+        ("{", "is not a JSON object"),
+        ('{"model_type": "hart_autoencoder_with_disc", "v_patch_nums": [4, 2]}', "v_patch_nums is (4, 2)"),
+    ],
+)
+def test_a_foreign_or_broken_config_of_the_tokenizer(root, content, part):
+    (root / "tokenizer" / "config.json").write_text(content)
+    refused(root, ValueError, str(root / "tokenizer" / "config.json"), part)
+
+
 @pytest.mark.parametrize("part", ["llm", "tokenizer"])
 def test_a_missing_key(root, part):
     state = state_of(root / part)

@@ -239,6 +239,35 @@ def test_a_token_sees_its_own_stage_and_earlier_ones_only(model):
 def test_a_tensor_of_another_shape_is_named(model, name):
     given = inputs()
     given[name] = given[name][:, :-1]
-    with pytest.raises(ValueError, match=rf"{name} has shape \[2, .*allowed is \[2, ") as caught:
+    with pytest.raises(
+        ValueError, match=rf"^{name} is torch\..* \[2, .*; allowed is .* tensor of shape \[(B|2), "
+    ) as caught:
         model(**given)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(inputs()))
+@pytest.mark.parametrize("value", [None, [[1.0]], torch.tensor(1.0), torch.ones(2, 5, 12, dtype=torch.complex64)])
+def test_what_is_no_such_tensor_is_named(model, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is .*; allowed is .* tensor of shape \[(B|2), "):
+        model(**inputs() | {name: value})
+
+
+@pytest.mark.parametrize("name", list(inputs()))
+def test_a_tensor_of_another_kind_is_named(model, name):
+    given = inputs()
+    given[name] = given[name].long() if given[name].is_floating_point() else given[name].float()
+    with pytest.raises(
+        ValueError, match=rf"^{name} is torch\..*; allowed is an? (integer or bool|floating-point) tensor"
+    ):
+        model(**given)
+
+
+def test_the_codes_of_the_last_stage_are_for_the_callers_loss(model):
+    given = inputs()
+    with torch.no_grad():
+        first, second = (
+            model(**given | {"last_layer_gt_discrete": codes}, draws=seeded())
+            for codes in (given["last_layer_gt_discrete"], torch.zeros_like(given["last_layer_gt_discrete"]))
+        )
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
