@@ -150,7 +150,9 @@ def psnr(images: Tensor | None, reference: Tensor | None) -> list[float]:
 
 def _painter(pipeline: HARTPipeline, config: HARTCacheConfig) -> HARTPipeline:
     """A pipeline of its own around the same weights."""
-    model = EnhancedHARTForT2I.from_hart(pipeline.model, config)
+    given = pipeline.model
+    kind = type(given) if isinstance(given, EnhancedHARTForT2I) else EnhancedHARTForT2I
+    model = kind.from_hart(given, config)
     return HARTPipeline(
         model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
     )

@@ -20,7 +20,7 @@ from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
-from hart.modules.cache.upsample import upsample
+from hart.modules.cache.upsample import Resize, upsample
 from hart.modules.cache_benchmark import BenchmarkSettings, benchmark
 from hart.modules.cache_calibration import CalibrationSettings, calibrate, calibration_stages, recommended_config
 from hart.modules.cache_config import HARTCacheConfig
@@ -167,13 +167,45 @@ class EnhancedHARTForT2I(HARTForT2I):
             return NoCache()
         adaptive = self._adaptive.snapshot()
         policy = Policy(config, self._table, adaptive)
-        plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature)
-        return StageCache(config, plan, policy, self._statistics, self._adaptive, self.blocks)
+        linear = False if self._overrides_upsampling else None
+        plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature, linear)
+        return StageCache(config, plan, policy, self._statistics, self._adaptive, self.blocks, self._resize(config))
 
-    def enhanced_feature_interpolate(self, x_RChw: Tensor, side: int, mode: str | None = None) -> Tensor:
-        """A kept feature map [R, C, h, w] at `side` x `side`, by the configured interpolation or the one named."""
+    def enhanced_feature_interpolate(
+        self, x_RChw: Tensor, mode: str | None = None, *, side: int | None = None
+    ) -> Tensor:
+        """A kept feature map [R, C, h, w] grown to a later stage; the cache upsamples with this method.
+
+        A subclass that overrides it changes every reuse. Nothing is assumed of an override, so each branch's map is
+        then kept and grown by itself.
+
+        Args:
+            x_RChw: the map; an override gives [R, C, side, side] of its dtype.
+            mode: an interpolation mode; None takes the configured one.
+            side: the later stage's; None for the next larger one of `patch_nums`.
+
+        Raises:
+            ValueError: unknown mode, or no side is given and no stage is larger.
+        """
         configured = self._cache_config.interpolation_mode if self._cache_config else "bilinear"
-        return upsample(x_RChw, side, mode or configured)
+        return upsample(x_RChw, self._next_side(x_RChw.shape[-1]) if side is None else side, mode or configured)
+
+    def _next_side(self, side: int) -> int:
+        larger = [other for other in self.config.patch_nums if other > side]
+        if not larger:
+            raise ValueError(
+                f"x has side {side}; allowed without a side given are sides below {max(self.config.patch_nums)}, "
+                "the last of patch_nums."
+            )
+        return larger[0]
+
+    def _resize(self, config: HARTCacheConfig) -> Resize:
+        """`enhanced_feature_interpolate` with the mode of one generation, whatever is set meanwhile."""
+        return lambda map_RChw, side: self.enhanced_feature_interpolate(map_RChw, config.interpolation_mode, side=side)
+
+    @property
+    def _overrides_upsampling(self) -> bool:
+        return type(self).enhanced_feature_interpolate is not EnhancedHARTForT2I.enhanced_feature_interpolate
 
     @property
     def recorded_similarities(self) -> Calibration:
@@ -226,7 +258,7 @@ class EnhancedHARTForT2I(HARTForT2I):
         subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
         settings = CalibrationSettings(count, seed, check_count("batch_size", batch_size), cfg, progress)
         stages = calibration_stages(self._cache_config, self.config.patch_nums)
-        found = calibrate(EnhancedHARTForT2I.from_hart(self), subjects, settings, stages, sim_path)
+        found = calibrate(type(self).from_hart(self), subjects, settings, stages, sim_path)
         if return_config:
             base = self._cache_config or HARTCacheConfig.from_preset(DEFAULT_PRESET, patch_nums=self.config.patch_nums)
             found["config"] = recommended_config(base, found)
@@ -267,8 +299,8 @@ class EnhancedHARTForT2I(HARTForT2I):
         count = check_count("num_samples", num_samples)
         subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
         settings = BenchmarkSettings(count, check_count("batch_size", batch_size), seed, cfg, warmup, progress)
-        cached = EnhancedHARTForT2I.from_hart(self, self._cache_config if self.is_cache_enabled else None)
-        return benchmark(EnhancedHARTForT2I.from_hart(self), cached, subjects, settings, json_path)
+        cached = type(self).from_hart(self, self._cache_config if self.is_cache_enabled else None)
+        return benchmark(type(self).from_hart(self), cached, subjects, settings, json_path)
 
     def plan_cache(
         self,
@@ -281,10 +313,12 @@ class EnhancedHARTForT2I(HARTForT2I):
         cfg: float = 4.5,
         judge: Judge | None = None,
         progress: bool = True,
+        candidates: Sequence[HARTCacheConfig] | None = None,
+        min_psnr: float | None = None,
     ) -> CacheProposal:
         """Search the fastest settings that lose at most so much quality, and verify them on other prompts.
 
-        Takes minutes: about a thousand pictures. Settings, statistics and adapted thresholds stay as they are.
+        Takes minutes: thousands of pictures. Settings, statistics and adapted thresholds stay as they are.
 
         Args:
             max_quality_drop: budget, as a share of the score (0.01: one picture of a hundred shows its prompt no more).
@@ -297,15 +331,21 @@ class EnhancedHARTForT2I(HARTForT2I):
                 model whether the picture shows its prompt, by program; elsewhere how near its latent map is to the
                 full run's, which is strict and no judgement of pictures.
             progress: show bars.
+            candidates: settings that are tried beside the search's own and, where they are faster than what it finds,
+                verified whatever they do to the latent map. None: all presets that fit the model.
+            min_psnr: least median PSNR in dB to the full run's pictures that the proposal must reach, too.
 
         Returns:
             A proposal: `config` for `set_cache_config`, `speed_up`, `quality_drop`, and all that was tried.
 
         Raises:
-            ValueError: a budget outside 0 to 1, or too few prompts or pictures.
+            ValueError: a budget outside its range, a candidate that does not fit the model, or too few prompts or
+                pictures.
         """
-        settings = PlanSettings(max_quality_drop, seed, num_search, num_verify, cfg, judge, progress)
-        return plan(EnhancedHARTForT2I.from_hart(self), prompts, settings)
+        settings = PlanSettings(
+            max_quality_drop, seed, num_search, num_verify, cfg, judge, progress, candidates, min_psnr
+        )
+        return plan(type(self).from_hart(self), prompts, settings)
 
     # -- statistics and files ----------------------------------------------------------------------------------------
 

@@ -153,9 +153,51 @@ def test_settings_are_copied(enhanced):
 
 def test_the_public_upsampling(enhanced):
     features = torch.rand(2, 4, 3, 3)
-    assert enhanced.enhanced_feature_interpolate(features, 5).shape == (2, 4, 5, 5)
-    near = enhanced.enhanced_feature_interpolate(features, 6, mode="nearest")
+    assert enhanced.enhanced_feature_interpolate(features).shape == (2, 4, 4, 4)  # the next stage's
+    assert enhanced.enhanced_feature_interpolate(features, "bicubic", side=5).shape == (2, 4, 5, 5)
+    near = enhanced.enhanced_feature_interpolate(features, mode="nearest", side=6)
     assert torch.equal(near[..., ::2, ::2], features)
+    with pytest.raises(ValueError, match="x has side 16; allowed without a side given are sides below 16"):
+        enhanced.enhanced_feature_interpolate(torch.rand(2, 4, 16, 16))
+
+
+class Mirrored(EnhancedHARTForT2I):
+    """Upsamples by a rule of its own."""
+
+    def enhanced_feature_interpolate(self, x, mode=None, *, side=None):
+        return super().enhanced_feature_interpolate(x, mode, side=side).flip(-1)
+
+
+class Misshapen(EnhancedHARTForT2I):
+    def enhanced_feature_interpolate(self, x, mode=None, *, side=None):
+        return x
+
+
+def test_a_subclass_upsamples_its_own_way(tiny):
+    settings = HARTCacheConfig(skip_stages=[64], cache_stages=[16], **ALWAYS)
+    pictures = [paint(kind.from_hart(tiny, settings)) for kind in (EnhancedHARTForT2I, Mirrored)]
+    assert not torch.equal(*pictures)
+    mirrored = Mirrored.from_hart(tiny)
+    assert torch.equal(paint(mirrored), paint(tiny))
+    report = mirrored.benchmark_performance(1, warmup=0, progress=False)
+    assert report["run_tag"] == "hart-nocache"
+    with pytest.raises(ValueError, match=r"the upsampling method gave .*4, 4\]; allowed is .*8, 8\]"):
+        paint(Misshapen.from_hart(tiny, settings))
+
+
+def test_measuring_keeps_the_subclass(tiny, monkeypatch):
+    seen: list[type] = []
+    wrap = EnhancedHARTForT2I.from_hart.__func__
+
+    def note(cls, *given):
+        seen.append(cls)
+        return wrap(cls, *given)
+
+    monkeypatch.setattr(EnhancedHARTForT2I, "from_hart", classmethod(note))
+    model = Mirrored.from_hart(tiny, HARTCacheConfig(skip_stages=[64], cache_stages=[16], **ALWAYS))
+    model.benchmark_performance(1, warmup=0, progress=False)
+    model.calibrate_thresholds(1, progress=False)
+    assert set(seen) == {Mirrored}
 
 
 # -- guarantees --------------------------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def build_plan(
     patch_nums: Sequence[int],
     depth: int,
     signature: Signature = _each_by_itself,
+    linear: bool | None = None,
 ) -> CachePlan:
     """Lay a configuration over a pyramid.
 
@@ -90,9 +91,10 @@ def build_plan(
         patch_nums: sides of the stages.
         depth: layers of the transformer.
         signature: tells which branches decisions cannot split; each is decided by itself where it is not given.
+        linear: whether upsampling a sum is the sum of the upsampled maps; None asks the configured mode.
     """
     reusable = frozenset(place for place in range(2 * depth) if config.may_reuse(*branch_at(place), depth))
-    linear = is_linear(config.interpolation_mode)
+    linear = is_linear(config.interpolation_mode) if linear is None else linear
     stages = tuple(_stage_plan(config, patch_nums, index, reusable, depth) for index in range(len(patch_nums)))
     stages = tuple(replace(stage, store=_is_read(config, stages, stage)) for stage in stages)
     skipped = [stage for stage in stages if stage.reusable]

@@ -18,7 +18,7 @@ from hart.modules.cache.registries import EVICTIONS, SELECTORS
 from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
 from hart.modules.cache.store import FeatureStore
-from hart.modules.cache.upsample import upsample_tokens
+from hart.modules.cache.upsample import Resize, upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig
 
 INPUT = "input"
@@ -56,6 +56,7 @@ class StageCache(NoCache):
         statistics: counts of the model; this run's are merged into them when it ends well.
         adaptive: similarities seen by earlier runs; this run's are added when it ends well.
         blocks: the transformer's blocks, for keys and values of reused attention and for counting operations.
+        resize: grows kept maps; None takes the configured interpolation mode.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class StageCache(NoCache):
         statistics: CacheStatistics,
         adaptive: AdaptiveThresholds,
         blocks: Any,
+        resize: Resize | None = None,
     ):
         self.config, self.plan, self.policy, self.blocks = config, plan, policy, blocks
         self.total_statistics, self.adaptive = statistics, adaptive
@@ -74,6 +76,7 @@ class StageCache(NoCache):
         self.store = FeatureStore(budget, EVICTIONS.get(config.eviction))
         self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
         self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
+        self.resize: Resize | str = resize or config.interpolation_mode
         self.reads_previous = SELECTORS.get(config.token_selector).reads_previous
         self.state: StageState | None = None
 
@@ -176,7 +179,7 @@ class StageCache(NoCache):
                 raise RuntimeError(f"no stored output of places {piece}; the decision should have been to compute.")
             total, side = entry.x_RnC if total is None else total + entry.x_RnC, entry.side
         assert total is not None
-        grown = upsample_tokens(total, side, state.plan.side, self.config.interpolation_mode)
+        grown = upsample_tokens(total, side, state.plan.side, self.resize)
         if state.plan.store:  # then every piece is added by itself
             state.sums[pieces[0]] = grown
         return grown
@@ -241,8 +244,8 @@ class StageCache(NoCache):
         state = self._state()
         if not state.previous:
             entry = self.store.get(INPUT, state.start.x_RnC)
-            mode, side = self.config.interpolation_mode, state.plan.side
-            grown = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, mode)
+            side = state.plan.side
+            grown = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, self.resize)
             state.previous.append(grown)
         return state.previous[0]
 

@@ -48,27 +48,38 @@ def upsample(map_RChw: Tensor, side: int, mode: str) -> Tensor:
     interpolation = INTERPOLATIONS.get(mode)
     if map_RChw.shape[-2:] == (side, side):
         return map_RChw
-    grown = interpolation.resize(map_RChw, side)
-    promised = (*map_RChw.shape[:2], side, side)
-    if grown.shape != promised or grown.dtype != map_RChw.dtype:
-        raise ValueError(
-            f"interpolation mode {mode!r} gave {grown.dtype} {list(grown.shape)}; "
-            f"allowed is {map_RChw.dtype} {list(promised)}."
-        )
-    return grown
+    return _as_promised(interpolation.resize(map_RChw, side), map_RChw, side, f"interpolation mode {mode!r}")
 
 
-def upsample_tokens(x_RnC: Tensor, from_side: int, to_side: int, mode: str) -> Tensor:
+def upsample_tokens(x_RnC: Tensor, from_side: int, to_side: int, mode: str | Resize) -> Tensor:
     """Tokens [R, from_side**2, C], row by row over the map, as tokens [R, to_side**2, C].
 
+    Args:
+        x_RnC: the tokens.
+        from_side, to_side: sides of their map, before and after.
+        mode: an interpolation mode, or a function that resizes maps.
+
     Raises:
-        ValueError: the tokens are no map of `from_side`.
+        ValueError: the tokens are no map of `from_side`, or the function gives another shape or dtype than promised.
     """
     if x_RnC.shape[1] != from_side * from_side:
         raise ValueError(f"from_side is {from_side}; allowed is the side of a map of {x_RnC.shape[1]} tokens.")
     rows, _, width = x_RnC.shape
     map_RChw = x_RnC.reshape(rows, from_side, from_side, width).permute(0, 3, 1, 2)  # channels last in memory: no copy
-    return upsample(map_RChw, to_side, mode).permute(0, 2, 3, 1).flatten(1, 2)
+    if isinstance(mode, str):
+        grown = upsample(map_RChw, to_side, mode)
+    else:
+        grown = _as_promised(mode(map_RChw, to_side), map_RChw, to_side, "the upsampling method")
+    return grown.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _as_promised(grown: Tensor, map_RChw: Tensor, side: int, what: str) -> Tensor:
+    promised = (*map_RChw.shape[:2], side, side)
+    if grown.shape != promised or grown.dtype != map_RChw.dtype:
+        raise ValueError(
+            f"{what} gave {grown.dtype} {list(grown.shape)}; allowed is {map_RChw.dtype} {list(promised)}."
+        )
+    return grown
 
 
 def is_linear(mode: str) -> bool:
