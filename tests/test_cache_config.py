@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hart.modules.cache import presets
-from hart.modules.cache.config_checks import RULES, TEN_STAGES
+from hart.modules.cache.config_checks import NOT_WITH_NOTHING, RULES, TEN_STAGES
 from hart.modules.cache.registries import SCHEDULES, known_names
 from hart.modules.cache_config import HARTCacheConfig
 
@@ -158,6 +158,34 @@ def test_each_failure_is_one_sentence_with_field_value_and_what_is_allowed(field
     assert text.endswith(".")
     assert "\n" not in text
     assert text.count(". ") == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"select_per_row": True}, "select_per_row is True; allowed with unselected 'nothing' is False, for guidance"),
+        ({"select_per_branch": True}, "select_per_branch is True; allowed with unselected 'nothing' is False, for a"),
+        ({"enable_attn_cache": False}, "enable_attn_cache is False; allowed with unselected 'nothing' is True"),
+        ({"enable_mlp_cache": False}, "enable_mlp_cache is False; allowed with unselected 'nothing' is True"),
+        ({"layers": [0]}, "layers is [0]; allowed with unselected 'nothing' is None"),
+        ({"attn_layers": []}, "attn_layers is []; allowed with unselected 'nothing' is None"),
+        ({"mlp_layers": [1]}, "mlp_layers is [1]; allowed with unselected 'nothing' is None"),
+        ({"first_layers": 1}, "first_layers is 1; allowed with unselected 'nothing' is 0"),
+        ({"corrector_layers": 1}, "corrector_layers is 1; allowed with unselected 'nothing' is 0"),
+        ({"reuse_codes": "soft"}, "reuse_codes is 'soft'; allowed with unselected 'nothing' is 'sampled'"),
+    ],
+)
+def test_what_is_without_effect_on_tokens_that_add_nothing_is_refused(fields, message):
+    usable(**fields).validate(depth=12)
+    HARTCacheConfig(unselected="nothing", **fields).validate(depth=12)  # nothing is skipped
+    with pytest.raises(ValueError, match="allowed with") as error:
+        usable(unselected="nothing", **fields).validate(depth=12)
+    text = str(error.value)
+    assert text.startswith(message) and text.endswith(".") and text.count(". ") == 0
+
+
+def test_thresholds_are_let_be_where_tokens_add_nothing():
+    usable(unselected="nothing", threshold=0.9, adaptive_threshold=True, mlp_threshold=0.5).validate()
 
 
 @pytest.mark.parametrize("fields", [{"first_layers": np.int64(1)}, {"threshold": np.float32(0.5)}], ids=str)
@@ -353,7 +381,8 @@ def valid_configs(draw):
         cache.append(1)
     unit, flag, layers = st.floats(0, 1) | st.integers(0, 1), st.booleans(), st.none() | subset(range(12))
     names = known_names()
-    return HARTCacheConfig(
+    unselected = draw(st.sampled_from(["reuse", "nothing"]))
+    config = HARTCacheConfig(
         skip_stages=skip,
         cache_stages=list(dict.fromkeys(cache)),
         enable_attn_cache=draw(flag),
@@ -364,7 +393,7 @@ def valid_configs(draw):
         calibration_samples=draw(st.integers(1, 10**6)),
         similarity_window=draw(st.integers(1, 10**6)),
         refresh_ratio=draw(st.dictionaries(st.sampled_from(skip), unit)) if skip else {},
-        unselected=draw(st.sampled_from(["reuse", "nothing"])),
+        unselected=unselected,
         token_selector=draw(st.sampled_from(names["token_selector"])),
         select_per_branch=draw(flag),
         select_per_row=draw(flag),
@@ -387,6 +416,8 @@ def valid_configs(draw):
         memory_budget_mb=draw(st.none() | st.floats(0, 1e6)),
         eviction=draw(st.sampled_from(names["eviction"])),
     )
+    plain = {name: allowed for name, (allowed, _) in NOT_WITH_NOTHING.items()}
+    return dataclasses.replace(config, **plain) if unselected == "nothing" else config
 
 
 @settings(max_examples=60, deadline=None)

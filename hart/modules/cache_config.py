@@ -12,7 +12,14 @@ from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hart.modules.cache.config_checks import TEN_STAGES, check_layers, check_names, check_stages, check_values
+from hart.modules.cache.config_checks import (
+    TEN_STAGES,
+    check_layers,
+    check_names,
+    check_stages,
+    check_together,
+    check_values,
+)
 from hart.modules.cache.presets import preset_fields, read_presets
 from hart.modules.cache.registries import known_names
 from hart.modules.cache.registry import unknown
@@ -39,7 +46,9 @@ class HARTCacheConfig:
         similarity_window: how many recent similarities the adaptive threshold looks at. Higher: steadier.
         refresh_ratio: stage to the part of its tokens that is computed there although the stage is skipped; 0 where a
             stage is not named. Higher: slower, closer; 1 computes all.
-        unselected: what tokens that are not refreshed contribute: 'reuse' the stored output, or 'nothing'.
+        unselected: what tokens that are not refreshed contribute: 'reuse' the stored output, or 'nothing'. With
+            'nothing' they are not run at all: thresholds, their adaptation and schedule, estimator and keys and values
+            are without effect, and what picks branches, layers or rows is refused.
         token_selector: which tokens are refreshed: 'fastvar', 'change', 'centred_change', 'fhat_cosine', 'edge',
             'random' or a registered name.
         select_per_branch: select before every branch from its own input, as FastVAR does, instead of once per stage.
@@ -134,6 +143,7 @@ class HARTCacheConfig:
         check_values(self)
         check_names(self, known_names() if registries is None else registries)
         check_stages(self, TEN_STAGES if stages is None else stages)
+        check_together(self)
         if depth is not None:
             check_layers(self, depth)
 

@@ -91,6 +91,22 @@ RULES: dict[str, Rule] = {
 }
 
 
+_RUNS_WHOLE = "a token is run through all branches or through none"
+NOT_WITH_NOTHING: dict[str, tuple[Any, str]] = {
+    "select_per_row": (False, "guidance needs both halves of a picture to run the same tokens"),
+    "select_per_branch": (False, _RUNS_WHOLE),
+    "enable_attn_cache": (True, _RUNS_WHOLE),
+    "enable_mlp_cache": (True, _RUNS_WHOLE),
+    "layers": (None, _RUNS_WHOLE),
+    "attn_layers": (None, _RUNS_WHOLE),
+    "mlp_layers": (None, _RUNS_WHOLE),
+    "first_layers": (0, _RUNS_WHOLE),
+    "corrector_layers": (0, _RUNS_WHOLE),
+    "reuse_codes": ("sampled", "no token is reused"),
+}
+"""Fields whose one value fits tokens that add nothing, and why."""
+
+
 def check_values(config: "HARTCacheConfig") -> None:
     """Types, ranges and duplicates, field by field.
 
@@ -128,6 +144,19 @@ def check_stages(config: "HARTCacheConfig", stages: Sequence[int]) -> None:
             f"cache_stages is {config.cache_stages}; allowed is a list with at least one stage before one of "
             f"skip_stages {config.skip_stages}, for a skipped stage reuses what an earlier one left."
         )
+
+
+def check_together(config: "HARTCacheConfig") -> None:
+    """Settings that would be without effect where unselected tokens add nothing: they are left out of whole stages.
+
+    Thresholds and their adaptation are without effect there, too, and let be: every configuration has them.
+    """
+    if config.unselected != "nothing" or not config.skip_stages:
+        return
+    for field, (allowed, why) in NOT_WITH_NOTHING.items():
+        value = getattr(config, field)
+        if value != allowed:
+            raise ValueError(f"{field} is {value!r}; allowed with unselected 'nothing' is {allowed!r}, for {why}.")
 
 
 def check_layers(config: "HARTCacheConfig", depth: int) -> None:
