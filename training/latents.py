@@ -1,12 +1,13 @@
 """Continuous latents of the training pictures under the shipped tokenizer: `python -m training.latents`. Resumable.
 
-Shards of 1,000 scenes go to `training/runs/latents`; those that are there already are not encoded again. After a change
-of the tokenizer remove them first.
+Shards of 1,000 scenes go to `training/runs/latents`; those that are there already are not encoded again, unless another
+tokenizer made them.
 
 All big scenes and, of each small object, two of its five places, so that encoding takes minutes.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -75,28 +76,47 @@ def row_to_scene(row: list[int]) -> Scene:
     return Scene(index, STYLES[style], list(COLOURS)[colour], size, ("center", *CORNERS)[place])
 
 
+def encoder_digest(vae: HARTAutoEncoder) -> str:
+    """SHA-256 of the weights that latents depend on."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode())
+            digest.update(tensor.float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def save_shards(vae: HARTAutoEncoder, scenes: list[Scene], folder: Path = SHARDS, size: int = SHARD_SIZE) -> None:
-    """Encode scenes into numbered files, but for files that hold the same scenes already."""
-    parts = [scenes[start : start + size] for start in range(0, len(scenes), size)]
+    """Encode scenes into numbered files, but for files that hold the same scenes by the same tokenizer already."""
+    parts, digest = [scenes[start : start + size] for start in range(0, len(scenes), size)], encoder_digest(vae)
     for number, part in enumerate(parts):
         file, rows = folder / f"{number:04d}.pt", torch.tensor([scene_to_row(scene) for scene in part])
         done = load_checkpoint(file)
-        if done is None or not torch.equal(done["rows"], rows):
-            save_checkpoint(file, {"latents": encode(vae, part), "rows": rows})
+        if done is None or done.get("encoder") != digest or not torch.equal(done["rows"], rows):
+            save_checkpoint(file, {"latents": encode(vae, part), "rows": rows, "encoder": digest})
     for file in sorted(folder.glob("*.pt"))[len(parts) :]:
         file.unlink()
 
 
-def load_latents(folder: Path = SHARDS, single: Path = LATENTS) -> tuple[Tensor, list[Scene]]:
+def load_latents(vae: HARTAutoEncoder, folder: Path = SHARDS, single: Path = LATENTS) -> tuple[Tensor, list[Scene]]:
     """Latents [N, c, P, P] and their scenes, from all shards or else the single file.
+
+    Args:
+        vae: the tokenizer that must have made them.
+        folder: of the shards.
+        single: file without shards; it does not say who made it.
 
     Raises:
         FileNotFoundError: there are neither.
+        ValueError: another tokenizer made them.
     """
     files = sorted(folder.glob("*.pt")) or [file for file in (single,) if file.exists()]
     if not files:
         raise FileNotFoundError(f"{str(folder)!r} holds no latents; run `python -m training.latents` first.")
-    parts = [torch.load(file, weights_only=True) for file in files]
+    parts, digest = [torch.load(file, weights_only=True) for file in files], encoder_digest(vae)
+    for file, part in zip(files, parts, strict=True):
+        if file != single and part.get("encoder") != digest:
+            raise ValueError(f"{str(file)!r} is by another tokenizer; run `python -m training.latents` again.")
     rows = torch.cat([part["rows"] for part in parts]).tolist()
     return torch.cat([part["latents"] for part in parts]), [row_to_scene(row) for row in rows]
 

@@ -115,7 +115,7 @@ class TransformerTraining:
         self.optimizer = MuonAdamW(
             self.all, hidden_matrices(self.all), settings.muon_rate, settings.adam_rate, betas=(0.9, 0.97)
         )
-        self.latents, self.scenes = load_latents()
+        self.latents, self.scenes = load_latents(self.vae)
         big = torch.tensor([scene.size == "big" for scene in self.scenes])
         self.weights = torch.where(big, settings.big / big.sum(), (1 - settings.big) / (~big).sum())
         self.rng = np.random.default_rng(settings.seed)

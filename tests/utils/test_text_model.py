@@ -69,7 +69,9 @@ def test_a_weight_of_another_shape_is_refused_and_named(folder, capfd):
     weights = load_file(folder / "model.safetensors")
     key = next(key for key in weights if key.endswith("input_layernorm.weight"))
     save_file(weights | {key: torch.ones(3)}, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"text_model' has '.*norm.weight' of shape \[3\]; its config asks for \[48\]$"):
+    with pytest.raises(
+        ValueError, match=r"text_model' has '.*norm.weight' of shape \[3\]; its config asks for \[48\]$"
+    ):
         load_text_model(folder)
     assert "LOAD REPORT" not in capfd.readouterr().err
 

@@ -22,6 +22,7 @@ FLAVOURS = {
     "adaln_max": {"disable_aln": False, "use_context_norm": False},
     "shared": {"shared_aln": True, "mlp_type": "gpt2"},
     "gpt2": {"disable_aln": False, "attn_type": "gpt2", "mlp_type": "gpt2", "use_context_norm": False},
+    "gpt2_context_norm": {"attn_type": "gpt2", "mlp_type": "gpt2", "use_context_norm": True},
 }
 
 
