@@ -158,8 +158,12 @@ class EnhancedHARTForT2I(HARTForT2I):
 
     # -- painting ----------------------------------------------------------------------------------------------------
 
-    def new_cache(self) -> NoCache:
-        """The cache of one generation, made from the settings at its start."""
+    def new_cache(self, rounds: int = 1) -> NoCache:
+        """The cache of one generation, made from the settings at its start.
+
+        Args:
+            rounds: in which the last stage is decoded, `num_maskgit_iters`.
+        """
         if self.calibration:
             return RecordingCache(self.config.patch_nums, self._recorded, self._save_recorded)
         config = self._cache_config
@@ -168,7 +172,7 @@ class EnhancedHARTForT2I(HARTForT2I):
         adaptive = self._adaptive.snapshot()
         policy = Policy(config, self._table, adaptive)
         linear = False if self._overrides_upsampling else None
-        plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature, linear)
+        plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature, linear, rounds)
         return StageCache(config, plan, policy, self._statistics, self._adaptive, self.blocks, self._resize(config))
 
     def enhanced_feature_interpolate(

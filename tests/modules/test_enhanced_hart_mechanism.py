@@ -138,6 +138,31 @@ def test_keys_and_values_of_reused_attention(enhanced):
     assert not torch.equal(pictures["append"], pictures["drop"])
 
 
+def key_lengths(model: EnhancedHARTForT2I, **settings) -> list[int]:
+    """Keys of the first layer after every call of the blocks."""
+    lengths: list[int] = []
+    hook = model.blocks[0].register_forward_hook(lambda _, given, out: lengths.append(given[1].kv.lengths[0]))
+    paint(model, **settings)
+    hook.remove()
+    return lengths
+
+
+def test_rounds_at_the_last_stage_read_the_keys_of_the_stage_before(tiny):
+    tiny.set_cache_config(small())
+    assert key_lengths(tiny)[2] - key_lengths(tiny)[1] == 0  # all later attention is reused
+    lengths = key_lengths(tiny, num_maskgit_iters=2)
+    assert lengths[2] - lengths[1] == 16 and lengths[-1] == 5 + 4 + 16 + 64
+
+
+def test_a_budget_that_refuses_maps_loses_no_keys(tiny):
+    # The maps of side 2 fit (2 rows, 4 tokens, 16 wide, float32: 512 bytes each), those of side 4 do not.
+    tiny.set_cache_config(small(memory_budget_mb=1200 / 2**20))
+    assert key_lengths(tiny) == [5, 5 + 4, 5 + 4 + 16, 5 + 4 + 16 + 64]
+    counted = tiny.get_cache_statistics()["per_stage"]
+    assert counted["16"]["hits"] == 4 and counted["64"]["misses"]["empty"] == 4
+    assert tiny.get_cache_statistics()["cache_peak_bytes"] <= 1200
+
+
 @pytest.mark.parametrize("cache_stages, budget", [([], None), ([16], None), ([16], 0.0)])
 def test_selecting_by_change_with_and_without_a_kept_stage(tiny, cache_stages, budget):
     pictures = {}

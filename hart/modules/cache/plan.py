@@ -83,6 +83,7 @@ def build_plan(
     depth: int,
     signature: Signature = _each_by_itself,
     linear: bool | None = None,
+    rounds: int = 1,
 ) -> CachePlan:
     """Lay a configuration over a pyramid.
 
@@ -92,10 +93,12 @@ def build_plan(
         depth: layers of the transformer.
         signature: tells which branches decisions cannot split; each is decided by itself where it is not given.
         linear: whether upsampling a sum is the sum of the upsampled maps; None asks the configured mode.
+        rounds: in which the last stage is decoded; of several, none has a whole map, and all are computed.
     """
     reusable = frozenset(place for place in range(2 * depth) if config.may_reuse(*branch_at(place), depth))
     linear = is_linear(config.interpolation_mode) if linear is None else linear
-    stages = tuple(_stage_plan(config, patch_nums, index, reusable, depth) for index in range(len(patch_nums)))
+    whole = tuple(patch_nums[:-1]) if rounds > 1 else tuple(patch_nums)
+    stages = tuple(_stage_plan(config, patch_nums, index, reusable, depth, whole) for index in range(len(patch_nums)))
     stages = tuple(replace(stage, store=_is_read(config, stages, stage)) for stage in stages)
     skipped = [stage for stage in stages if stage.reusable]
     apart = not linear or any(stage.ratio > 0 for stage in skipped)
@@ -118,11 +121,16 @@ def source_of(config: HARTCacheConfig, patch_nums: Sequence[int], index: int) ->
 
 
 def _stage_plan(
-    config: HARTCacheConfig, patch_nums: Sequence[int], index: int, reusable: frozenset[int], depth: int
+    config: HARTCacheConfig,
+    patch_nums: Sequence[int],
+    index: int,
+    reusable: frozenset[int],
+    depth: int,
+    whole: Sequence[int],
 ) -> StagePlan:
     side = patch_nums[index]
     ratio = config.refresh_ratio.get(side * side, 0.0)
-    skips = side * side in config.skip_stages and bool(reusable) and ratio < 1
+    skips = side * side in config.skip_stages and bool(reusable) and ratio < 1 and side in whole
     return StagePlan(
         index,
         side,
@@ -130,7 +138,7 @@ def _stage_plan(
         reusable=reusable if skips else frozenset(),
         ratio=ratio,
         source=source_of(config, patch_nums, index) if skips else None,
-        append_kv=config.attn_kv == "append" and _attention_after(config, patch_nums, index, depth),
+        append_kv=config.attn_kv == "append" and _attention_after(config, patch_nums, index, depth, whole),
     )
 
 
@@ -139,15 +147,18 @@ def _is_read(config: HARTCacheConfig, stages: Sequence[StagePlan], stage: StageP
     return config.unselected == "reuse" and any(reader.source == stage.index for reader in stages)
 
 
-def _attention_after(config: HARTCacheConfig, patch_nums: Sequence[int], index: int, depth: int) -> bool:
-    """Whether a later stage computes attention and would read this one's keys and values."""
+def _attention_after(
+    config: HARTCacheConfig, patch_nums: Sequence[int], index: int, depth: int, whole: Sequence[int]
+) -> bool:
+    """Whether a later stage computes attention, or may, and would read this one's keys and values."""
     every_attention = all(config.may_reuse(ATTENTION, layer, depth) for layer in range(depth))
+    certain = every_attention and config.base_threshold(ATTENTION) == 0 and config.memory_budget_mb is None
     for side in patch_nums[index + 1 :]:
         tokens = side * side
         if tokens in config.drop_stages:
             continue
-        always = config.base_threshold(ATTENTION) == 0 and config.refresh_ratio.get(tokens, 0.0) == 0
-        if not (tokens in config.skip_stages and every_attention and always):
+        skipped = tokens in config.skip_stages and config.refresh_ratio.get(tokens, 0.0) == 0 and side in whole
+        if not (skipped and certain):
             return True
     return False
 

@@ -92,7 +92,7 @@ class Generation:
         map_shape = (inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
         self.f_hat = torch.zeros(map_shape, device=model.device)
         self.map_before_BcPP = self.f_hat
-        self.cache = model.new_cache()
+        self.cache = model.new_cache(rounds=inputs.num_maskgit_iters)
         self.codebook_Vc = self.quantizer.embedding.weight.float()
         self.noise_used = 0
         self.halves = 2  # conditional and unconditional rows

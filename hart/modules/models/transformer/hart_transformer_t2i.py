@@ -181,9 +181,12 @@ class HARTForT2I(PreTrainedModel):
         """What the diffusion head sees of each last-stage token, [R, n, C]."""
         return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(self.word_embed.weight.dtype)))
 
-    def new_cache(self) -> NoCache:
-        """The cache of one generation; none unless one of the switches below was ever touched."""
-        return self.with_cache().new_cache() if self._companion else NoCache()
+    def new_cache(self, rounds: int = 1) -> NoCache:
+        """The cache of one generation, whose last stage is decoded in so many rounds.
+
+        There is none unless one of the switches below was ever touched.
+        """
+        return self.with_cache().new_cache(rounds=rounds) if self._companion else NoCache()
 
     # -- the older interface's switches ------------------------------------------------------------------------------
 
