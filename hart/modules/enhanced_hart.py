@@ -359,18 +359,13 @@ class EnhancedHARTForT2I(HARTForT2I):
 
     @contextmanager
     def separate_statistics(self) -> Iterator[Callable[[], dict[str, Any]]]:
-        """Count what is painted inside for itself; afterwards it is part of the model's statistics all the same.
+        """Count what is painted inside for itself; it is part of the model's statistics all the same.
 
-        Gives a function that returns the statistics so far, in the form of `get_cache_statistics`. For one thread:
-        what another one paints meanwhile is counted here, too.
+        Gives a function that returns the statistics so far, in the form of `get_cache_statistics`. Only what this
+        thread paints is counted; others may do the same at the same time.
         """
-        outer, own = self._statistics, CacheStatistics()
-        self._statistics = own
-        try:
+        with self._statistics.collected() as own:
             yield lambda: self._described(own)
-        finally:
-            self._statistics = outer
-            outer.merge(own)
 
     def _described(self, counted: CacheStatistics) -> dict[str, Any]:
         statistics = counted.to_dict()

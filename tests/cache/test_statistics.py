@@ -1,6 +1,7 @@
 """Counters and what is read from them."""
 
 import json
+from threading import Thread
 
 import pytest
 import torch
@@ -117,3 +118,29 @@ def test_memory_stays_bounded_and_the_count_goes_on():
         total.merge(run)
     assert len(total.observations()) == MOST_KEPT
     assert total.to_dict()["similarity_stats"]["mlp"]["count"] == 3 * MOST_KEPT
+
+
+def test_reading_and_resetting_beside_merging():
+    """A reader never sees a count change under its hands."""
+    total, wrong = CacheStatistics(), []
+    run = CacheStatistics()
+    for stage in range(50):
+        run.hit("attn", stage)
+
+    def merge():
+        try:
+            for index in range(300):
+                total.merge(run)
+                if index % 50 == 0:
+                    total.reset()
+        except RuntimeError as error:
+            wrong.append(error)
+
+    threads = [Thread(target=merge) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        counted = total.to_dict()
+        assert counted["hits"] == sum(entry["hits"] for entry in counted["per_stage"].values())
+        assert counted["hits"] % 50 == 0
+    assert wrong == []

@@ -4,7 +4,7 @@ import copy
 import gc
 import json
 import logging
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 import torch
@@ -308,6 +308,47 @@ def test_statistics_of_one_run_join_the_model_s(enhanced):
     assert enhanced.get_cache_statistics()["hits"] == 24
     enhanced.reset_cache_statistics()
     assert enhanced.get_cache_statistics()["hits"] == 0
+
+
+def test_two_threads_count_apart(tiny):
+    """Enter A, enter B, leave A, leave B: each counts its own, the model both, and later runs go to the model alone."""
+    tiny.set_cache_config(HARTCacheConfig(skip_stages=[64], cache_stages=[16], **ALWAYS))
+    turns, found = [Barrier(2) for _ in range(3)], {}
+
+    def call(name: str, pictures: int) -> None:
+        if name == "B":
+            turns[0].wait()
+        with tiny.separate_statistics() as statistics:
+            if name == "A":
+                turns[0].wait()
+            for seed in range(pictures):
+                paint(tiny, seed)
+            turns[1].wait()
+            found[name] = statistics()["hits"]
+            if name == "B":
+                turns[2].wait()
+        if name == "A":
+            turns[2].wait()
+
+    threads = [Thread(target=call, args=given) for given in (("A", 1), ("B", 3))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"A": 4, "B": 12}
+    assert tiny.get_cache_statistics()["hits"] == 16
+    paint(tiny)
+    assert tiny.get_cache_statistics()["hits"] == 20
+
+
+def test_a_wrapper_s_pictures_are_not_counted_in_the_model_s(tiny):
+    tiny.set_cache_config(HARTCacheConfig(skip_stages=[64], cache_stages=[16], **ALWAYS))
+    with tiny.separate_statistics() as statistics:
+        paint(EnhancedHARTForT2I.from_hart(tiny, tiny.cache_config))
+        assert statistics()["hits"] == 0
+        with tiny.separate_statistics() as inner:
+            paint(tiny)
+        assert statistics()["hits"] == inner()["hits"] == 4
 
 
 def test_prompts_of_different_batches(tiny):

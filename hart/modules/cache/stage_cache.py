@@ -53,7 +53,8 @@ class StageCache(NoCache):
         config: validated settings.
         plan: the settings laid over the model's pyramid.
         policy: decides which branches reuse at a stage.
-        statistics: counts of the model; this run's are merged into them when it ends well.
+        statistics: counts of the model; this run's are merged into them, and into what collects from them where the
+            run begins, when it ends well.
         adaptive: similarities seen by earlier runs; this run's are added when it ends well.
         blocks: the transformer's blocks, for keys and values of reused attention and for counting operations.
         resize: grows kept maps; None takes the configured interpolation mode.
@@ -70,7 +71,7 @@ class StageCache(NoCache):
         resize: Resize | None = None,
     ):
         self.config, self.plan, self.policy, self.blocks = config, plan, policy, blocks
-        self.total_statistics, self.adaptive = statistics, adaptive
+        self.totals, self.adaptive = [statistics, *statistics.collectors()], adaptive
         self.statistics = CacheStatistics()
         budget = None if config.memory_budget_mb is None else int(config.memory_budget_mb * 2**20)
         self.store = FeatureStore(budget, EVICTIONS.get(config.eviction))
@@ -262,7 +263,8 @@ class StageCache(NoCache):
         self.statistics.bytes_held(self.store.peak_bytes)
         seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
         self.adaptive.observe(seen)
-        self.total_statistics.merge(self.statistics)
+        for total in self.totals:
+            total.merge(self.statistics)
 
     def _state(self) -> StageState:
         if self.state is None:

@@ -6,7 +6,9 @@ well are merged into those of the model, so that a failed run leaves nothing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from statistics import fmean, pstdev
 from threading import Lock
 from typing import Any
@@ -30,6 +32,11 @@ Place = tuple[str, int, int]
 """Branch ("attn" or "mlp"), layer, stage as a token count."""
 
 
+_COLLECTORS: ContextVar[tuple[tuple["CacheStatistics", "CacheStatistics"], ...]] = ContextVar(
+    "collectors", default=()
+)  # (total, collector) of every `collected` that this thread is inside of
+
+
 class CacheStatistics:
     """Counts of one run, or of all runs since the last reset."""
 
@@ -38,11 +45,12 @@ class CacheStatistics:
 
     def reset(self) -> None:
         """Start again from nothing."""
-        self._outcomes: Counter[tuple[int, str, str]] = Counter()
-        self._similarities: dict[str, list[tuple[Place, float | Tensor]]] = {}
-        self._seen: Counter[str] = Counter()
-        self._flops = [0, 0]
-        self._peak_bytes = 0
+        with _LOCK:
+            self._outcomes: Counter[tuple[int, str, str]] = Counter()
+            self._similarities: dict[str, list[tuple[Place, float | Tensor]]] = {}
+            self._seen: Counter[str] = Counter()
+            self._flops = [0, 0]
+            self._peak_bytes = 0
 
     # -- during a run ------------------------------------------------------------------------------------------------
 
@@ -86,11 +94,26 @@ class CacheStatistics:
                 self._similarities.setdefault(branch, []).extend(entries)
                 del self._similarities[branch][:-MOST_KEPT]
 
+    def collectors(self) -> list["CacheStatistics"]:
+        """Where a run that begins now is counted beside these totals."""
+        return [collector for total, collector in _COLLECTORS.get() if total is self]
+
+    @contextmanager
+    def collected(self) -> Iterator["CacheStatistics"]:
+        """Counts for themselves of the runs that this thread begins inside; these totals count them all the same."""
+        collector = CacheStatistics()
+        token = _COLLECTORS.set((*_COLLECTORS.get(), (self, collector)))
+        try:
+            yield collector
+        finally:
+            _COLLECTORS.reset(token)
+
     # -- read --------------------------------------------------------------------------------------------------------
 
     def observations(self) -> list[tuple[Place, float]]:
         """Every similarity still kept with its place, in the order seen per branch."""
-        return [entry for branch in sorted(self._similarities) for entry in _read(self._similarities[branch])]
+        similarities = self._copy()._similarities
+        return [entry for branch in sorted(similarities) for entry in _read(similarities[branch])]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON (design, section 8); stages as text.
@@ -98,6 +121,18 @@ class CacheStatistics:
         `similarity_stats` holds the branches of which something was seen: mean, std, min, max, median, p80 and p90 of
         the last 4096 similarities, and the count of all.
         """
+        return self._copy()._described()
+
+    def _copy(self) -> "CacheStatistics":
+        """The same counts, which no run beside this reader adds to."""
+        copy = CacheStatistics()
+        with _LOCK:
+            copy._outcomes, copy._seen = Counter(self._outcomes), Counter(self._seen)
+            copy._similarities = {branch: list(entries) for branch, entries in self._similarities.items()}
+            copy._flops, copy._peak_bytes = list(self._flops), self._peak_bytes
+        return copy
+
+    def _described(self) -> dict[str, Any]:
         stages = sorted({stage for stage, _, _ in self._outcomes})
         branches = sorted({branch for _, branch, _ in self._outcomes})
         computed, saved = self._flops
