@@ -4,12 +4,15 @@ import pytest
 import torch
 
 from hart import embedded_model_path
+from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors
+from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner import CacheProposal, Trial, _front
+from hart.modules.cache_planner import CacheProposal, Trial, _decibels, _front, _to_verify
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.modules.test_enhanced_hart import config, paint
 
 SMALL = {"num_search": 1, "num_verify": 2, "progress": False}
+DROP_LAST = HARTCacheConfig(drop_stages=[64])
 
 
 def content(images, prompts):
@@ -30,58 +33,106 @@ class Strict:
         return [float(any(torch.equal(images, known) for known in self.seen))]
 
 
-def trial(seconds, damage):
-    return Trial(run_tag="t", settings={}, seconds=seconds, damage=damage)
+def trial(seconds, damage, source="search", tag="t", **settings):
+    given = HARTCacheConfig(**settings).to_dict()
+    return Trial(run_tag=tag, settings=given, source=source, seconds=seconds, relative_seconds=seconds, damage=damage)
 
 
-def test_with_a_content_judge_the_first_candidate_that_is_faster_wins(tiny):
-    found = tiny.plan_cache(judge=content, **SMALL)
-    assert found.judged_by == "caller" and found.quality_drop == 0
-    assert found.verified[-1].kept == (found.speed_up > 1)
-    assert [v.kept for v in found.verified[:-1]] == [False] * (len(found.verified) - 1)
-    if found.verified[-1].kept:
-        assert found.config.run_tag() == found.verified[-1].run_tag
-    found.config.validate([1, 4, 16, 64], depth=2)
-    front = _front(found.tried)
-    assert [v.run_tag for v in found.verified] == [t.run_tag for t in front[: len(found.verified)]]
+def verification(speed_up, kept):
+    return Verification(
+        run_tag="t", settings={}, pictures=1, speed_up=speed_up, quality_drop=0, drop_low=0, drop_high=0, psnr=30,
+        worse=0, better=0, kept=kept,
+    )  # fmt: skip
 
 
-def test_with_a_strict_judge_and_no_budget_nothing_that_changes_pictures_is_kept(tiny):
-    found = tiny.plan_cache(0.0, judge=Strict(), **SMALL)
-    if found.speed_up > 1:  # a setting may have left these two pictures as they were
-        assert found.verified[-1].worse == 0
-    else:
-        assert found.config == HARTCacheConfig.from_preset("no-cache")
-        assert not any(v.kept for v in found.verified)
+@pytest.fixture(scope="module")
+def found():
+    """A plan that any picture pleases, with one candidate."""
+    from tests.modules.models.transformer.conftest import build
+
+    model = EnhancedHARTForT2I.from_hart(build())
+    model.set_cache_config(None)
+    return model.config, model.plan_cache(1.0, judge=content, candidates=[DROP_LAST], **SMALL)
 
 
-def test_the_search_looks_at_every_kind_of_setting(tiny):
-    found = tiny.plan_cache(1.0, judge=content, **SMALL)
-    settings = [t.settings for t in found.tried]
+@pytest.fixture
+def quick(monkeypatch):
+    """Candidates and one selector alone: it takes long enough."""
+    replaced = {"cheaper": lambda *_: [], "reuse_by_similarity": lambda *_: [], "SELECTORS_TRIED": ["edge"]}
+    for name, instead in replaced.items():
+        monkeypatch.setattr(f"hart.modules.cache_planner.{name}", instead)
+
+
+def test_with_a_content_judge_the_fastest_of_the_first_that_are_faster_wins(found):
+    model_config, plan = found
+    assert plan.judged_by == "caller" and plan.quality_drop == 0
+    assert plan.chosen.kept and plan.speed_up == max(v.speed_up for v in plan.verified if v.kept) > 1
+    assert plan.config.run_tag() == plan.chosen.run_tag
+    plan.config.validate([side * side for side in model_config.patch_nums], depth=model_config.depth)
+    order = [t.run_tag for t in _to_verify(plan.tried)]
+    assert [v.run_tag for v in plan.verified] == order[: len(plan.verified)]
+
+
+def test_an_interval_has_width_where_no_score_changed(found):
+    chosen = found[1].chosen
+    assert chosen.worse == chosen.better == 0 and chosen.drop_low < 0 < chosen.drop_high
+    assert 0 < chosen.psnr <= 100
+
+
+def test_what_it_cost_is_recorded(found):
+    cost = found[1].cost
+    tried = sum(2 for _ in found[1].tried)  # one picture each, and the full run's beside it
+    verified = sum(2 * v.pictures for v in found[1].verified)
+    assert cost.pictures == 1 + 1 + tried + 2 + verified  # full runs, one of them recorded for similarities
+    assert cost.seconds > 0 and (cost.device, cost.num_search, cost.num_verify) == ("cpu", 1, 2) and cost.machine
+
+
+def test_the_search_looks_at_every_kind_of_setting(found):
+    tried = found[1].tried
+    settings = [t.settings for t in tried]
+    assert tried[0].source == "candidate" and settings[0] == DROP_LAST.to_dict()
+    assert [t.source for t in tried].count("selector") == len(SELECTORS_TRIED)
+    assert any(HARTCacheConfig.from_dict(given).changes_nothing for given in settings)  # the full run
     assert any(s["unselected"] == "reuse" and s["attn_layers"] for s in settings)
     assert any(s["drop_stages"] for s in settings)
     assert any(s["refresh_ratio"] and s["unselected"] == "nothing" for s in settings)
     assert any(s["unguided_from"] for s in settings)
-    assert all(t.damage > 0 for t in found.tried if t.settings["drop_stages"])
+    assert all(t.damage > 0 for t in tried if t.settings["drop_stages"])
 
 
-def test_no_prompts_and_no_judge_compare_latent_maps(tiny):
-    found = tiny.plan_cache(1.0, **SMALL)
-    assert found.judged_by == "latent"
-    assert 0 <= found.quality_drop <= 1
+def test_with_a_strict_judge_and_no_budget_nothing_that_changes_pictures_is_kept(tiny, quick):
+    plan = tiny.plan_cache(0.0, judge=Strict(), **SMALL)
+    if plan.speed_up > 1:  # a setting may have left these two pictures as they were
+        assert plan.chosen.worse == 0
+    else:
+        assert plan.config == HARTCacheConfig.from_preset("no-cache")
+        assert not any(v.kept for v in plan.verified)
 
 
-def test_captions_of_the_embedded_model_are_judged_by_program(monkeypatch):
-    monkeypatch.setattr("hart.modules.cache_planner.cheaper", lambda treatment: [])  # it takes long enough
+def test_a_floor_of_psnr_counts_beside_the_score(tiny, quick):
+    plan = tiny.plan_cache(1.0, judge=content, min_psnr=99.9, candidates=[DROP_LAST], **SMALL)
+    stopped = next(v for v in plan.verified if v.run_tag == DROP_LAST.run_tag())
+    assert not stopped.kept and stopped.psnr < 99.9 and plan.min_psnr == 99.9
+
+
+def test_presets_that_fit_are_candidates_where_none_are_given(enhanced, quick):
+    sides = enhanced.config.patch_nums
+    fitting = HARTCacheConfig.from_preset("conservative-cache", patch_nums=sides).run_tag()
+    plan = enhanced.plan_cache(1.0, **SMALL)
+    assert plan.judged_by == "latent" and 0 <= plan.quality_drop <= 1
+    assert fitting in [t.run_tag for t in plan.tried if t.source == "candidate"]
+
+
+def test_captions_of_the_embedded_model_are_judged_by_program(quick):
     model = EnhancedHARTForT2I.from_pretrained(embedded_model_path())
     captions = ["a 3d fox on a blue background", "a flat star on a green background"]
-    found = model.plan_cache(1.0, captions, num_search=1, num_verify=1, progress=False)
-    assert found.judged_by == "program"
-    model.set_cache_config(found.config)
-    assert found.verified[0].pictures == 1
+    plan = model.plan_cache(1.0, captions, num_search=1, num_verify=1, progress=False, candidates=[])
+    assert plan.judged_by == "program"
+    model.set_cache_config(plan.config)
+    assert plan.verified[0].pictures == 1
 
 
-def test_it_leaves_everything_as_it_was(enhanced):
+def test_it_leaves_everything_as_it_was(enhanced, quick):
     enhanced.set_cache_config(config())
     paint(enhanced)
     before = enhanced.get_cache_statistics()
@@ -90,18 +141,45 @@ def test_it_leaves_everything_as_it_was(enhanced):
     assert enhanced.is_cache_enabled and not enhanced.calibration
 
 
-def test_files(tiny, tmp_path):
-    found = tiny.plan_cache(1.0, **SMALL)
-    found.to_json(tmp_path / "plan.json")
-    assert CacheProposal.from_json(tmp_path / "plan.json") == found
+def test_files(found, tmp_path):
+    plan = found[1]
+    plan.to_json(tmp_path / "plan.json")
+    assert CacheProposal.from_json(tmp_path / "plan.json") == plan
     (tmp_path / "plan.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"plan.json' is not a cache proposal"):
+    with pytest.raises(ValueError, match=r"plan.json' is not a cache proposal \(format: "):
         CacheProposal.from_json(tmp_path / "plan.json")
 
 
 def test_the_front_holds_what_nothing_beats():
     trials = [trial(3, 0.0), trial(1, 0.5), trial(2, 0.6), trial(1, 0.4), trial(2, 0.1)]
-    assert [(t.seconds, t.damage) for t in _front(trials)] == [(1, 0.4), (2, 0.1), (3, 0.0)]
+    assert [(t.relative_seconds, t.damage) for t in _front(trials)] == [(1, 0.4), (2, 0.1), (3, 0.0)]
+
+
+def test_candidates_are_verified_although_something_beats_them_and_the_full_run_never():
+    trials = [
+        trial(0.5, 0.1, tag="a", drop_stages=[64]),
+        trial(0.7, 0.2, "candidate", tag="b", drop_stages=[64]),
+        trial(0.8, 0.3, tag="c", drop_stages=[64]),
+        trial(0.99, 0.0, tag="full"),
+    ]
+    assert [t.run_tag for t in _to_verify(trials)] == ["a", "b"]
+
+
+def test_the_fastest_that_was_kept_is_chosen():
+    verified = [verification(1.9, False), verification(1.4, True), verification(1.5, True)]
+    assert fastest_kept(verified) is verified[2] and fastest_kept(verified[:1]) is None
+
+
+def test_other_selectors_matter_where_a_part_is_run():
+    part = Treatment((16, 64), (1.0, 0.5), selector="edge")
+    assert [other.selector for other in other_selectors(part)] == ["fhat_cosine", "fastvar"]
+    assert list(other_selectors(Treatment((16, 64), (1.0, 0.0)))) == []
+
+
+def test_decibels():
+    plain = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
+    assert _decibels(plain, plain) == 100
+    assert _decibels(plain + 255, plain) == 0
 
 
 @pytest.mark.parametrize(
@@ -113,6 +191,9 @@ def test_the_front_holds_what_nothing_beats():
         ({"num_verify": True}, r"num_verify is True"),
         ({"prompts": ["a cat"]}, r"prompts is \['a cat'\]; allowed is a list of at least two texts"),
         ({"prompts": "cats"}, r"prompts is 'cats'"),
+        ({"min_psnr": -1}, r"min_psnr is -1; allowed is None or a number from 0 to 100"),
+        ({"candidates": ["ultra-fast"]}, r"candidates\[0\] is 'ultra-fast'; allowed are HARTCacheConfigs"),
+        ({"candidates": [HARTCacheConfig(drop_stages=[3])]}, r"candidates\[0\]: drop_stages"),
     ],
 )
 def test_bad_input(tiny, given, sentence):
