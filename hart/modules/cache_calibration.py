@@ -1,18 +1,20 @@
 """Thresholds from measured similarities: `EnhancedHARTForT2I.calibrate_thresholds`.
 
-The rule: per branch, the 20th percentile of the true similarities at the skip stages. With it about four of five
-decisions on typical pictures reuse, and the fifth that is least alike computes.
+The rule: per branch, the 20th percentile of what a run will compare with the threshold at the skip stages: entries of
+the table, or online estimates. With it about four of five decisions on typical pictures reuse, and the fifth that is
+least alike computes.
 """
 
 import copy
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from hart.modules.cache.calibration import LOW_PERCENTILE, Calibration
+from hart.modules.cache.calibration import LOW_PERCENTILE, Calibration, Place
 from hart.modules.cache.statistics import percentile, summary
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_prompts import Subjects, check_count
@@ -40,28 +42,36 @@ def calibrate(
     model: "EnhancedHARTForT2I",
     subjects: Subjects,
     settings: CalibrationSettings,
-    skip_stages: Sequence[int],
     sim_path: str | os.PathLike[str] | None,
+    loaded: Mapping[Place, float],
 ) -> dict[str, Any]:
-    """Paint, compare each stage with the one before, and recommend (see the head of this file).
+    """Paint, compare each stage with what it would reuse, and recommend (see the head of this file).
 
     Args:
-        model: a wrapper of its own, whose settings nobody else uses.
+        model: a wrapper of its own with the settings that decide, see `deciding_config`.
         subjects: what is painted.
         settings: how.
-        skip_stages: stages whose similarities decide.
         sim_path: where the table goes; None for nowhere.
+        loaded: the table that a run has already; empty for none.
     """
-    recorded = _record(model, subjects, settings)
-    found: dict[str, Any] = {
-        f"{branch}_threshold": _recommended(recorded.values(branch, skip_stages)) for branch in BRANCHES
-    }
+    config = model.cache_config
+    assert config is not None
+    recorded, skip_stages = _record(model, subjects, settings), sorted(config.skip_stages)
+    table = recorded.table() if sim_path is not None else dict(loaded)
+    calibrated = bool(table) and config.estimator != "online"
+    found: dict[str, Any] = {}
+    for branch in BRANCHES:
+        entries = sorted(v for (kind, _, stage), v in table.items() if kind == branch and stage in skip_stages)
+        compared = entries if calibrated else recorded.estimates(branch, skip_stages)
+        # Branches that are switched off, and tokens that add nothing, compare nothing.
+        found[f"{branch}_threshold"] = _recommended(compared or recorded.values(branch, skip_stages))
     for branch in BRANCHES:
         values = recorded.values(branch, skip_stages)
         found[branch] = {**summary(values), "low": percentile(values, LOW_PERCENTILE), "count": len(values)}
     found["per_stage"] = _per_stage(recorded)
     found |= {
-        "skip_stages": list(skip_stages),
+        "estimator": "calibrated" if calibrated else "online",
+        "skip_stages": skip_stages,
         "num_samples": settings.num_samples,
         "seed": settings.seed,
         "cfg": settings.cfg,
@@ -81,14 +91,35 @@ def recommended_config(base: HARTCacheConfig, found: dict[str, Any]) -> HARTCach
     return config
 
 
-def calibration_stages(config: HARTCacheConfig | None, patch_nums: Sequence[int]) -> list[int]:
-    """The stages that a configuration skips; without any, those of `original-cache`, or else all but the first."""
+def deciding_config(config: HARTCacheConfig | None, patch_nums: Sequence[int]) -> HARTCacheConfig:
+    """The settings whose skip stages and comparisons decide, without a table.
+
+    Where they skip nothing: those of `original-cache`, or on a pyramid too short for it all stages but the first.
+    """
     if config is not None and config.skip_stages:
-        return sorted(config.skip_stages)
+        return replace(config, sim_path=None, estimator="online" if config.estimator == "online" else "auto")
     try:
-        return sorted(HARTCacheConfig.from_preset("original-cache", patch_nums=patch_nums).skip_stages)
-    except ValueError:  # a pyramid too short for the preset
-        return [side * side for side in patch_nums[1:]]
+        return HARTCacheConfig.from_preset("original-cache", patch_nums=patch_nums)
+    except ValueError:
+        stages = [side * side for side in patch_nums]
+        return HARTCacheConfig(skip_stages=stages[1:], cache_stages=stages[:-1])
+
+
+def estimating_config(config: HARTCacheConfig) -> HARTCacheConfig:
+    """The same skips with thresholds that nothing reaches: every estimate is made, and everything computed."""
+    return replace(
+        config,
+        threshold=1.0,
+        attn_threshold=None,
+        mlp_threshold=None,
+        adaptive_threshold=False,
+        refresh_ratio={},
+        estimator="online",
+        reuse_codes="sampled",
+        drop_stages=[],
+        unguided_from=None,
+        memory_budget_mb=None,
+    )
 
 
 def _record(model: "EnhancedHARTForT2I", subjects: Subjects, settings: CalibrationSettings) -> Calibration:
@@ -105,7 +136,9 @@ def _record(model: "EnhancedHARTForT2I", subjects: Subjects, settings: Calibrati
 
 
 def _recommended(values: list[float]) -> float:
-    return round(min(max(percentile(values, LOW_PERCENTILE), LEAST_THRESHOLD), 1.0), 4)
+    """Rounded down, so that a similarity that equals the percentile still reaches it."""
+    low = math.floor(percentile(values, LOW_PERCENTILE) * 1e4) / 1e4
+    return min(max(low, LEAST_THRESHOLD), 1.0)
 
 
 def _per_stage(recorded: Calibration) -> dict[str, dict[str, float]]:

@@ -14,15 +14,22 @@ from typing import Any
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.calibration import Calibration, RecordingCache
+from hart.modules.cache.calibration import Calibration, Place, as_a_run_would, check_table
 from hart.modules.cache.no_cache import NoCache
 from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
+from hart.modules.cache.recording import RecordingCache
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.upsample import Resize, upsample
 from hart.modules.cache_benchmark import BenchmarkSettings, benchmark
-from hart.modules.cache_calibration import CalibrationSettings, calibrate, calibration_stages, recommended_config
+from hart.modules.cache_calibration import (
+    CalibrationSettings,
+    calibrate,
+    deciding_config,
+    estimating_config,
+    recommended_config,
+)
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Judge, PlanSettings, plan
 from hart.modules.cache_prompts import Subjects, check_count
@@ -50,10 +57,11 @@ class EnhancedHARTForT2I(HARTForT2I):
         >>> model.get_cache_statistics()["cache_hit_rate"]
     """
 
-    # The older interface's names: plain attributes here, doors to a wrapper of this class on `HARTForT2I`.
-    calibration: bool = False
+    # The older interface's name: a plain attribute here, a door to a wrapper of this class on `HARTForT2I`.
     sim_path: str | os.PathLike[str] | None = None
     _statistics: CacheStatistics
+    _recorded: Calibration
+    _recording: bool
 
     def __init__(self, config: HARTForT2IConfig, vae: HARTAutoEncoder | None = None, cache_config: CacheSetting = None):
         self._prepare_cache()
@@ -66,7 +74,7 @@ class EnhancedHARTForT2I(HARTForT2I):
         self.__dict__.update(
             _cache_config=None,
             _cache_enabled=False,
-            calibration=False,
+            _recording=False,
             sim_path=None,
             _companion={},
             _statistics=CacheStatistics(),
@@ -102,7 +110,8 @@ class EnhancedHARTForT2I(HARTForT2I):
         """Use these settings from the next picture on; a name means that preset on this model's pyramid.
 
         Raises:
-            ValueError: the settings do not fit this model's stages or layers; the old ones stay in force.
+            ValueError: the settings do not fit this model's stages or layers, or ask for a table of similarities that
+                is not there or was measured in another way; the old ones stay in force.
         """
         if cache_config is None:
             self.disable_cache()
@@ -113,11 +122,24 @@ class EnhancedHARTForT2I(HARTForT2I):
         stages = [side * side for side in self.config.patch_nums]
         cache_config.validate(stages, depth=self.config.depth)
         cache_config = copy.deepcopy(cache_config)  # what the caller does to it later is for the next call
-        table = Calibration.from_json(cache_config.sim_path).table() if cache_config.sim_path else {}
+        table = self._read_table(cache_config)
         self._cache_config = cache_config
         self._table = table
         self._adaptive = AdaptiveThresholds(cache_config.similarity_window, cache_config.adaptive_range)
         self._cache_enabled = True
+
+    def _read_table(self, config: HARTCacheConfig) -> dict[Place, float]:
+        if config.sim_path is None:
+            if config.estimator == "calibrated":
+                raise ValueError(
+                    "estimator is 'calibrated' and sim_path is None; allowed with it is a table's file: "
+                    "write one with calibrate_thresholds(sim_path=...)."
+                )
+            return {}
+        table = Calibration.from_json(config.sim_path)
+        if config.estimator != "online":
+            check_table(table, config, self.config.patch_nums, self.config.depth)
+        return table.table()
 
     def enable_cache(self, cache_config: CacheSetting = None) -> None:
         """Switch reuse on: with these settings, those set before, or `original-cache`."""
@@ -165,15 +187,53 @@ class EnhancedHARTForT2I(HARTForT2I):
             rounds: in which the last stage is decoded, `num_maskgit_iters`.
         """
         if self.calibration:
-            return RecordingCache(self.config.patch_nums, self._recorded, self._save_recorded)
+            return self._recording_cache()
         config = self._cache_config
         if not self._cache_enabled or config is None or config.changes_nothing:
             return NoCache()
-        adaptive = self._adaptive.snapshot()
-        policy = Policy(config, self._table, adaptive)
+        return self._stage_cache(config, self._table, self._statistics, self._adaptive, rounds)
+
+    def _stage_cache(
+        self,
+        config: HARTCacheConfig,
+        table: dict[Place, float],
+        statistics: CacheStatistics,
+        adaptive: AdaptiveThresholds,
+        rounds: int = 1,
+    ) -> StageCache:
+        policy = Policy(config, table, adaptive.snapshot())
         linear = False if self._overrides_upsampling else None
         plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature, linear, rounds)
-        return StageCache(config, plan, policy, self._statistics, self._adaptive, self.blocks, self._resize(config))
+        return StageCache(config, plan, policy, statistics, adaptive, self.blocks, self._resize(config))
+
+    def _recording_cache(self) -> RecordingCache:
+        """Compares as a run with the settings would; settings that compare in another way begin a new record."""
+        config = self._cache_config
+        compared = as_a_run_would(config, self.config.patch_nums)
+        if self._recorded.compared != compared:
+            self._recorded = Calibration(compared)
+        recorded, estimating = self._recorded, None
+        if config is not None and config.needs_source:
+            never = estimating_config(config)
+            estimating = self._stage_cache(never, {}, CacheStatistics(), AdaptiveThresholds())
+        resize = self._resize(config or HARTCacheConfig())
+        return RecordingCache(
+            self.config.patch_nums, recorded, resize, estimating, lambda: self._save_recorded(recorded)
+        )
+
+    @property
+    def calibration(self) -> bool:
+        """Whether painting records true similarities (nothing is reused then) and writes them to `sim_path`.
+
+        Each time it is switched on, a new record begins.
+        """
+        return self._recording
+
+    @calibration.setter
+    def calibration(self, value: bool) -> None:
+        if value and not self._recording:
+            self._recorded = Calibration()
+        self._recording = bool(value)
 
     def enhanced_feature_interpolate(
         self, x_RChw: Tensor, mode: str | None = None, *, side: int | None = None
@@ -216,9 +276,9 @@ class EnhancedHARTForT2I(HARTForT2I):
         """What `calibration = True` has recorded since it was set, or since the last reset."""
         return self._recorded
 
-    def _save_recorded(self) -> None:
-        if self.sim_path:
-            self._recorded.to_json(self.sim_path)
+    def _save_recorded(self, recorded: Calibration) -> None:
+        if self.sim_path and len(recorded):
+            recorded.to_json(self.sim_path)
 
     # -- measuring ---------------------------------------------------------------------------------------------------
 
@@ -239,8 +299,10 @@ class EnhancedHARTForT2I(HARTForT2I):
     ) -> dict[str, Any]:
         """Measure how alike neighbouring stages are, and recommend a threshold per branch.
 
-        Recommended is the 20th percentile of the similarities at the skip stages of the settings in force (without
-        any: of `original-cache`). Settings, statistics and adapted thresholds stay as they are.
+        Outputs are compared as the settings in force would reuse them (without any, or where they skip nothing:
+        `original-cache`). Recommended is the 20th percentile of what a run will compare with the threshold at the skip
+        stages: of the table's entries where there will be one (`sim_path` given here or in the settings), else of the
+        online estimates. Settings, statistics and adapted thresholds stay as they are.
 
         Args:
             num_samples: pictures; None for the settings' `calibration_samples`.
@@ -254,15 +316,15 @@ class EnhancedHARTForT2I(HARTForT2I):
             progress: show a bar.
 
         Returns:
-            `attn_threshold`, `mlp_threshold`; per branch (`attn`, `mlp`) mean, std, extremes, percentiles and count;
-            means `per_stage`; and what was painted.
+            `attn_threshold`, `mlp_threshold`, and by which `estimator`; per branch (`attn`, `mlp`) mean, std, extremes,
+            percentiles and count of the true similarities; means `per_stage`; and what was painted.
         """
         config = self._cache_config or HARTCacheConfig()
         count = check_count("num_samples", config.calibration_samples if num_samples is None else num_samples)
         subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
         settings = CalibrationSettings(count, seed, check_count("batch_size", batch_size), cfg, progress)
-        stages = calibration_stages(self._cache_config, self.config.patch_nums)
-        found = calibrate(type(self).from_hart(self), subjects, settings, stages, sim_path)
+        deciding = deciding_config(self._cache_config, self.config.patch_nums)
+        found = calibrate(type(self).from_hart(self, deciding), subjects, settings, sim_path, self._table)
         if return_config:
             base = self._cache_config or HARTCacheConfig.from_preset(DEFAULT_PRESET, patch_nums=self.config.patch_nums)
             found["config"] = recommended_config(base, found)
@@ -378,9 +440,10 @@ class EnhancedHARTForT2I(HARTForT2I):
         return statistics
 
     def reset_cache_statistics(self) -> None:
-        """Forget counts, similarities and adapted thresholds."""
+        """Forget counts, similarities (those that `calibration` recorded, too) and adapted thresholds."""
         self._statistics.reset()
         self._adaptive.reset()
+        self._recorded = Calibration()
 
     def save_cache_config(self, path: str | os.PathLike) -> None:
         """Save the settings as JSON.

@@ -1,19 +1,19 @@
-"""Measuring true similarities: a generation that computes everything and compares each stage with the one before."""
+"""Measuring true similarities: a generation that computes everything and compares what a run would reuse."""
 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from hart.modules.cache.no_cache import Branch, NoCache, StageStart
-from hart.modules.cache.similarity import similarity
+from hart.modules.cache.plan import source_of
 from hart.modules.cache.statistics import percentile
-from hart.modules.cache.upsample import upsample_tokens
+from hart.modules.cache_config import HARTCacheConfig
 from hart.utils.files import read_record, write_whole
 
 FORMAT = "hart-similarity-table"
@@ -25,7 +25,7 @@ Place = tuple[str, int, int]
 
 
 class TableRow(BaseModel):
-    """One place of a saved table: mean and low percentile of `count` similarities."""
+    """One place of a saved table: mean and low percentile of `count` similarities to stage `source`'s outputs."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     branch: Literal["attn", "mlp"]
@@ -34,114 +34,173 @@ class TableRow(BaseModel):
     mean: float = Field(allow_inf_nan=False)
     low: float = Field(allow_inf_nan=False)
     count: int = Field(ge=1)
+    source: int | None = Field(default=None, ge=1)
 
 
 class TableFile(BaseModel):
-    """A saved similarity table."""
+    """A saved similarity table; older ones do not say how they were measured."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     format: Literal["hart-similarity-table"]
     version: Literal[1]
+    metric: str | None = None
+    mode: str | None = None
     rows: list[TableRow] = Field(min_length=1)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """How outputs are compared.
+
+    Args:
+        metric: of similarity; None where nothing is known.
+        mode: of upsampling; None where nothing is known.
+        sources: stage to the stage whose output it is compared with, both as token counts.
+    """
+
+    metric: str | None = None
+    mode: str | None = None
+    sources: dict[int, int] = field(default_factory=dict)
+
+
+def as_a_run_would(config: HARTCacheConfig | None, patch_nums: Sequence[int]) -> Compared:
+    """What the settings would reuse, and how; elsewhere, and without settings, the stage before, by the defaults."""
+    given = config or HARTCacheConfig()
+    sources = {}
+    for index in range(1, len(patch_nums)):
+        tokens = patch_nums[index] ** 2
+        source = source_of(given, patch_nums, index) if tokens in given.skip_stages else None
+        sources[tokens] = patch_nums[index - 1 if source is None else source] ** 2
+    return Compared(given.similarity_metric, given.interpolation_mode, sources)
+
+
 class Calibration:
-    """Similarities seen at every branch, layer and stage, over any number of pictures."""
+    """Similarities seen at every branch, layer and stage, over any number of pictures.
 
-    def __init__(self) -> None:
+    Args:
+        compared: how.
+    """
+
+    def __init__(self, compared: Compared | None = None) -> None:
+        self.compared = compared or Compared()
         self._seen: dict[Place, list[float]] = defaultdict(list)
+        self._estimated: dict[Place, list[float]] = defaultdict(list)
+        self._loaded: dict[Place, TableRow] = {}
 
-    def observe(self, seen: Sequence[tuple[Place, Tensor]]) -> None:
-        """Add a generation's similarities [pictures] per place."""
+    def observe(self, seen: Sequence[tuple[Place, Tensor]], estimated: Iterable[tuple[Place, float]] = ()) -> None:
+        """Add a generation's true similarities [pictures] per place, and what the online estimate said there."""
         with _LOCK:
             for place, values in seen:
+                self._loaded.pop(place, None)
                 self._seen[place] += values.tolist()
+            for place, value in estimated:
+                self._estimated[place].append(value)
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self.table())
 
     def values(self, kind: str, stages: Sequence[int] | None = None) -> list[float]:
         """All similarities of a branch kind, ascending, at the given stages or all."""
-        found = [
-            value
-            for (seen_kind, _, stage), values in self._seen.items()
-            if seen_kind == kind and (stages is None or stage in stages)
-            for value in values
-        ]
-        return sorted(found)
+        return _of_kind(self._seen | {place: [row.mean] for place, row in self._loaded.items()}, kind, stages)
+
+    def estimates(self, kind: str, stages: Sequence[int]) -> list[float]:
+        """What the online estimate said of a branch kind at these stages, ascending."""
+        return _of_kind(self._estimated, kind, stages)
 
     def table(self, percent: float | None = None) -> dict[Place, float]:
-        """The mean per place, or a percentile."""
+        """The mean per place, or a percentile; of loaded places the low one is known, for any other the mean stands."""
+        known = {place: row.low if percent == LOW_PERCENTILE else row.mean for place, row in self._loaded.items()}
         if percent is None:
-            return {place: sum(values) / len(values) for place, values in self._seen.items()}
-        return {place: percentile(sorted(values), percent) for place, values in self._seen.items()}
+            return known | {place: sum(values) / len(values) for place, values in self._seen.items()}
+        return known | {place: percentile(sorted(values), percent) for place, values in self._seen.items()}
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Save means and low percentiles; an interrupted save leaves the old file."""
-        low = self.table(LOW_PERCENTILE)
-        rows = [
-            {"branch": place[0], "layer": place[1], "stage": place[2], "mean": mean, "low": low[place],
-             "count": len(self._seen[place])}
-            for place, mean in sorted(self.table().items())
-        ]  # fmt: skip
-        write_whole(path, json.dumps({"format": FORMAT, "version": 1, "rows": rows}, indent=1) + "\n")
+        """Save means and low percentiles, and how they were measured; an interrupted save leaves the old file."""
+        with _LOCK:
+            rows = [row.model_dump() for _, row in sorted(self._rows().items())]
+        content = {"format": FORMAT, "version": 1, "metric": self.compared.metric, "mode": self.compared.mode}
+        write_whole(path, json.dumps(content | {"rows": rows}, indent=1) + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "Calibration":
-        """Load a saved table; each place then holds its mean alone.
+        """Load a saved table, with the mean, low percentile and count of each place.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: it is no similarity table.
         """
         file = read_record(TableFile, path, "a similarity table", "calibrate_thresholds()")
-        calibration = cls()
-        for row in file.rows:
-            calibration._seen[row.branch, row.layer, row.stage] = [row.mean]
+        sources = {row.stage: row.source for row in file.rows if row.source is not None}
+        calibration = cls(Compared(file.metric, file.mode, sources))
+        calibration._loaded = {(row.branch, row.layer, row.stage): row for row in file.rows}
         return calibration
 
+    def _rows(self) -> dict[Place, TableRow]:
+        mean, low, rows = self.table(), self.table(LOW_PERCENTILE), dict(self._loaded)
+        for place, values in self._seen.items():
+            kind, layer, stage = place
+            source = self.compared.sources.get(stage)
+            rows[place] = TableRow.model_validate(
+                {"branch": kind, "layer": layer, "stage": stage, "mean": mean[place], "low": low[place],
+                 "count": len(values), "source": source}
+            )  # fmt: skip
+        return rows
 
-class RecordingCache(NoCache):
-    """Computes every branch and compares its output with the upsampled one of the stage before.
 
-    Args:
-        patch_nums: sides of the stages.
-        calibration: where the similarities go when the picture is done.
-        done: called after that.
-        metric, mode: how to compare and to upsample.
+def _of_kind(seen: dict[Place, list[float]], kind: str, stages: Sequence[int] | None) -> list[float]:
+    found = [
+        value
+        for (seen_kind, _, stage), values in seen.items()
+        if seen_kind == kind and (stages is None or stage in stages)
+        for value in values
+    ]
+    return sorted(found)
+
+
+def check_table(table: Calibration, config: HARTCacheConfig, patch_nums: Sequence[int], depth: int) -> None:
+    """Whether a loaded table says what these settings ask for, of this model.
+
+    Raises:
+        ValueError: it is of another depth or pyramid, lacks something, or was measured in another way.
     """
-
-    def __init__(
-        self,
-        patch_nums: Sequence[int],
-        calibration: Calibration,
-        done: Callable[[], None] = lambda: None,
-        metric: str = "cosine",
-        mode: str = "bilinear",
+    name, stages = f"sim_path is {config.sim_path!r}, whose table", [side * side for side in patch_nums]
+    places = table.table()
+    for _, layer, stage in sorted(places):
+        if layer >= depth:
+            raise ValueError(f"{name} names layer {layer}; allowed are tables of this model's layers 0 to {depth - 1}.")
+        if stage not in stages:
+            raise ValueError(f"{name} names stage {stage}; allowed are this model's {', '.join(map(str, stages))}.")
+    expected = as_a_run_would(config, patch_nums)
+    for what, measured, asked in (
+        ("similarity_metric", table.compared.metric, expected.metric),
+        ("interpolation_mode", table.compared.mode, expected.mode),
     ):
-        self.patch_nums, self.calibration, self.done = tuple(patch_nums), calibration, done
-        self.metric, self.mode = metric, mode
-        self.previous: dict[tuple[str, int], tuple[int, Tensor]] = {}
-        self.seen: list[tuple[Place, Tensor]] = []
-        self.side = 0
+        if measured not in (None, asked):
+            raise ValueError(f"{name} was measured with {what} {measured!r}; allowed is the settings' {asked!r}.")
+    for kind, layer, index in _asked(config, patch_nums, depth):
+        stage, source = stages[index], table.compared.sources.get(stages[index])
+        if (kind, layer, stage) not in places:
+            raise ValueError(
+                f"{name} has no similarity of {kind} in layer {layer} at stage {stage}; allowed are tables with all "
+                "that may be reused: measure one with calibrate_thresholds()."
+            )
+        if source not in (None, expected.sources[stage]):
+            raise ValueError(
+                f"{name} compared stage {stage} with stage {source}; allowed is stage {expected.sources[stage]}, "
+                "from which the settings reuse: measure one with calibrate_thresholds() while they are set."
+            )
 
-    def begin_stage(self, start: StageStart) -> Tensor | None:
-        self.side = self.patch_nums[start.index]
-        return None
 
-    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
-        out_RnC = branch(x_RnC, stage)
-        tokens = self.side * self.side
-        map_RnC = out_RnC[:, -tokens:]
-        before = self.previous.get((kind, layer))
-        if before is not None and map_RnC.shape[1] == tokens:
-            reused = upsample_tokens(before[1], before[0], self.side, self.mode)
-            both_R = similarity(reused, map_RnC, self.metric)
-            self.seen.append(((kind, layer, tokens), both_R.view(2, -1).mean(0)))
-        if map_RnC.shape[1] == tokens:
-            self.previous[kind, layer] = self.side, map_RnC
-        return x_RnC + out_RnC
-
-    def finish(self) -> None:
-        self.calibration.observe(self.seen)
-        self.done()
+def _asked(config: HARTCacheConfig, patch_nums: Sequence[int], depth: int) -> list[tuple[str, int, int]]:
+    """Kind, layer and stage index of every estimate that the settings may ask for."""
+    if config.unselected == "nothing":
+        return []
+    return [
+        (kind, layer, index)
+        for index, side in enumerate(patch_nums)
+        if side * side in config.skip_stages and source_of(config, patch_nums, index) is not None
+        for kind in ("attn", "mlp")
+        if config.base_threshold(kind) > 0
+        for layer in range(depth)
+        if config.may_reuse(kind, layer, depth)
+    ]

@@ -58,3 +58,6 @@ class NoCache:
 
     def finish(self) -> None:
         """The picture is done: hand over what was observed."""
+
+    def finish_call(self) -> None:
+        """All pictures of the call are done; told to the first one's cache."""

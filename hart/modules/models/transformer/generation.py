@@ -53,6 +53,7 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
             inputs.callback_on_stage_end(index, info)
     for run in runs:
         run.cache.finish()
+    runs[0].cache.finish_call()
     return torch.cat([run.f_hat for run in runs])
 
 
