@@ -326,6 +326,22 @@ def test_a_pyramid_too_short_is_an_error():
     assert HARTCacheConfig.from_preset("no-cache", (1,)).changes_nothing
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"skip_stages": [256], "unselected": "nothing", "refresh_ratio": {"256": 0.5}},
+        {"drop_stages": [169]},
+        {"drop_stages": [169], "refresh_ratio": {"256": 0.5}},
+    ],
+)
+def test_a_preset_that_reuses_nothing_needs_no_source(fields, monkeypatch):
+    file = {"stages": list(TEN_STAGES), "presets": {"mine": {"why": "", "config": fields}}}
+    monkeypatch.setattr(presets, "read_presets", lambda: file)
+    config = HARTCacheConfig.from_preset("mine", (1, 2, 4))
+    config.validate([1, 4, 16])
+    assert (config.skip_stages or config.drop_stages) in ([16], [4])
+
+
 @pytest.mark.parametrize("patch_nums", [(), (2, 1), (1, 1), (0, 1), (1, 2.0), (True, 2)])
 def test_what_is_no_pyramid_is_refused(patch_nums):
     with pytest.raises(ValueError, match="allowed are rising whole numbers"):

@@ -140,6 +140,7 @@ def _figures(
         "speed_up": whole / after["batch_seconds"]["median"],
         "ceiling": whole / outside,
         "flops": {
+            "no_cache_computed": plain.model.get_cache_statistics()["flops_computed"],
             "computed": statistics["flops_computed"],
             "saved": statistics["flops_saved"],
             "saved_ratio": statistics["flops_saved_ratio"],

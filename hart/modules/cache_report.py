@@ -37,8 +37,12 @@ class SideReport(_Part):
 
 
 class Flops(_Part):
-    """Operations of the transformer's branches over all pictures of the cached side."""
+    """Operations of the transformer's branches over all pictures of the cached side, and of the one without cache.
 
+    Older reports do not have the latter, and 0 computed where there was no cache.
+    """
+
+    no_cache_computed: int | None = Field(default=None, ge=0)
     computed: int = Field(ge=0)
     saved: int = Field(ge=0)
     saved_ratio: float = Field(ge=0, le=1)

@@ -11,14 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
 from hart.modules.cache.calibration import Calibration, Place, as_a_run_would, check_table
+from hart.modules.cache.counting import CountingCache
 from hart.modules.cache.no_cache import NoCache
 from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
 from hart.modules.cache.recording import RecordingCache
+from hart.modules.cache.registry import unknown
+from hart.modules.cache.schedule import scheduled_threshold
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.upsample import Resize, upsample
@@ -36,6 +40,7 @@ from hart.modules.cache_prompts import Subjects, check_count
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+from hart.utils.devices import parse_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +195,7 @@ class EnhancedHARTForT2I(HARTForT2I):
             return self._recording_cache()
         config = self._cache_config
         if not self._cache_enabled or config is None or config.changes_nothing:
-            return NoCache()
+            return CountingCache(self.config.patch_nums, self.blocks, self._statistics)
         return self._stage_cache(config, self._table, self._statistics, self._adaptive, rounds)
 
     def _stage_cache(
@@ -430,14 +435,20 @@ class EnhancedHARTForT2I(HARTForT2I):
             yield lambda: self._described(own)
 
     def _described(self, counted: CacheStatistics) -> dict[str, Any]:
-        statistics = counted.to_dict()
         config = self._cache_config
-        if config is not None:
-            statistics["config"] = config.to_dict()
-            if config.adaptive_threshold:
-                bases = {kind: config.base_threshold(kind) for kind in ("attn", "mlp")}
-                statistics["adaptive_thresholds"] = self._adaptive.to_dict(bases)
-        return statistics
+        return counted.to_dict() | {
+            "config": None if config is None else config.to_dict(),
+            "adaptive_thresholds": {} if config is None else self._adapted(config),
+        }
+
+    def _adapted(self, config: HARTCacheConfig) -> dict[str, Any]:
+        """Adapted thresholds at the last skip stage, where a schedule that rises is strictest."""
+        if not (config.adaptive_threshold and config.skip_stages):
+            return {}
+        stage, name = max(config.skip_stages), config.threshold_schedule
+        return self._adaptive.to_dict(
+            lambda kind, layer: scheduled_threshold(name, stage, layer, kind, config.base_threshold(kind))
+        )
 
     def reset_cache_statistics(self) -> None:
         """Forget counts, similarities (those that `calibration` recorded, too) and adapted thresholds."""
@@ -472,21 +483,41 @@ def create_enhanced_hart_model(
         config: from `HARTForT2IConfig.from_pretrained(path)`, or built by hand.
         cache_preset: a preset's name; default `original-cache`.
         custom_cache_config: settings instead of a preset.
-        kwargs: for `from_pretrained`, such as `dtype`.
+        kwargs: for `from_pretrained`; of random weights, `dtype` and `vae` alone.
 
     Raises:
-        ValueError: preset and settings are both given, or do not fit.
+        FileNotFoundError: the folder that the config was read from is gone.
+        ValueError: preset and settings are both given, or do not fit; an argument that random weights do not take.
     """
     if cache_preset is not None and custom_cache_config is not None:
         raise ValueError("cache_preset and custom_cache_config are both given; allowed is one of them.")
     setting = custom_cache_config or cache_preset or DEFAULT_PRESET
-    if config.name_or_path and Path(config.name_or_path).is_dir():
+    if config.name_or_path:
+        if not Path(config.name_or_path).is_dir():
+            raise FileNotFoundError(
+                f"the config was read from {config.name_or_path!r}, which is no folder any more; "
+                "read it again with HARTForT2IConfig.from_pretrained(path)."
+            )
         return EnhancedHARTForT2I.from_pretrained(config.name_or_path, config=config, cache_preset=setting, **kwargs)
+    for name in kwargs:
+        if name not in ("dtype", "vae"):
+            raise ValueError(unknown("argument", name, ["dtype", "vae"]))
     logger.warning(
         "the config was not read from a checkpoint, so the model has random weights; "
         "read it with HARTForT2IConfig.from_pretrained(path) for trained ones."
     )
-    return EnhancedHARTForT2I(config, cache_config=setting)
+    model = EnhancedHARTForT2I(config, kwargs.get("vae"), cache_config=setting)
+    return model if kwargs.get("dtype") is None else _in_dtype(model, kwargs["dtype"])
+
+
+def _in_dtype(model: EnhancedHARTForT2I, dtype: torch.dtype | str) -> EnhancedHARTForT2I:
+    """The model in this dtype; what `from_pretrained` keeps in float32 stays there."""
+    for name, module in model.named_children():
+        if name not in model._keep_in_fp32_modules_strict:
+            module.to(parse_dtype(dtype))
+    for parameter in model.parameters(recurse=False):
+        parameter.data = parameter.data.to(parse_dtype(dtype))
+    return model
 
 
 __all__ = ["EnhancedHARTForT2I", "create_enhanced_hart_model"]

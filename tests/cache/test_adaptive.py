@@ -57,7 +57,7 @@ def test_layers_and_branches_are_apart():
     thresholds = seen([0.8] * 10)
     assert thresholds.threshold("attn", 1, 0.7) == 0.7
     assert thresholds.threshold("mlp", 0, 0.7) == 0.7
-    assert thresholds.to_dict({"attn": 0.7, "mlp": 0.7}) == {"attn": {"0": pytest.approx(0.8)}}
+    assert thresholds.to_dict(lambda branch, layer: 0.7) == {"attn": {"0": pytest.approx(0.8)}}
 
 
 def test_always_and_never_stay():

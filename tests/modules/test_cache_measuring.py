@@ -199,7 +199,9 @@ def test_benchmark(enhanced, tmp_path):
     assert parts["transformer"]["median"] < report["no_cache"]["parts"]["transformer"]["median"]
     assert report["speed_up"] > 0 and report["ceiling"] > 1
     assert report["statistics"]["hits"] == 2 * 2 * 12  # two batches of two pictures, warm-up not counted
-    assert 0.5 < report["flops"]["saved_ratio"] < 1
+    flops = report["flops"]
+    assert 0.5 < flops["saved_ratio"] < 1
+    assert flops["no_cache_computed"] == flops["computed"] + flops["saved"]
     assert report["memory"]["peak_bytes"] > 0 and report["memory"]["cache_peak_bytes"] > 0
     assert report["measured"]["num_batches"] == 2
     assert BenchmarkReport.from_json(tmp_path / "benchmark.json").model_dump() == report
@@ -212,6 +214,7 @@ def test_benchmark_without_a_cache(tiny):
     report = tiny.benchmark_performance(1, warmup=0, **QUIET)
     assert report["run_tag"] == "hart-nocache" and report["config"] is None
     assert report["benchmark"]["cache_hit_rate"] == 0.0 and report["flops"]["saved"] == 0
+    assert report["flops"]["computed"] == report["flops"]["no_cache_computed"] > 0
 
 
 def test_wrong_files_are_refused_in_one_sentence(tmp_path):

@@ -122,6 +122,44 @@ def test_trained_or_random_weights(checkpoint_root, caplog):
         create_enhanced_hart_model(config, "ultra-fast", HARTCacheConfig())
 
 
+def test_random_weights_take_a_dtype_and_nothing_unknown(tmp_path):
+    config, settings = HARTForT2IConfig(**TRANSFORMER), HARTCacheConfig(skip_stages=[64], cache_stages=[16])
+    for dtype in (torch.bfloat16, "bfloat16"):
+        model = create_enhanced_hart_model(config, custom_cache_config=settings, dtype=dtype)
+        dtypes = {name: value.dtype for name, value in model.named_parameters()}
+        assert {value for name, value in dtypes.items() if not name.startswith("head")} == {torch.bfloat16}
+        assert {value for name, value in dtypes.items() if name.startswith("head")} == {torch.float32}
+    with pytest.raises(ValueError, match="unknown argument 'dtyp', nearest to it is 'dtype'"):
+        create_enhanced_hart_model(config, custom_cache_config=settings, dtyp=torch.bfloat16)
+    config.name_or_path = str(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="gone', which is no folder any more; read it again with"):
+        create_enhanced_hart_model(config, custom_cache_config=settings)
+
+
+def test_statistics_always_have_their_keys(tiny):
+    assert tiny.get_cache_statistics()["config"] is None
+    assert tiny.get_cache_statistics()["adaptive_thresholds"] == {}
+    tiny.set_cache_config(HARTCacheConfig(skip_stages=[64], cache_stages=[16]))
+    paint(tiny)
+    assert tiny.get_cache_statistics()["adaptive_thresholds"] == {}
+    settings = {"skip_stages": [16, 64], "cache_stages": [4, 16], "threshold": 0.8, "adaptive_threshold": True}
+    tiny.set_cache_config(HARTCacheConfig(threshold_schedule="rising", adaptive_range=0.0, **settings))
+    for seed in range(5):
+        paint(tiny, seed, final_stage=1)
+    adapted = tiny.get_cache_statistics()["adaptive_thresholds"]
+    assert adapted["attn"] == {"0": pytest.approx(0.8 * 7 / 8), "1": pytest.approx(0.8 * 7 / 8)}
+
+
+def test_a_model_without_cache_counts_what_it_computes(tiny):
+    paint(tiny)
+    whole = tiny.get_cache_statistics()["flops_computed"]
+    tiny.reset_cache_statistics()
+    tiny.set_cache_config(HARTCacheConfig(skip_stages=[64], cache_stages=[16], **ALWAYS))
+    paint(tiny)
+    counted = tiny.get_cache_statistics()
+    assert whole == counted["flops_computed"] + counted["flops_saved"] > counted["flops_computed"] > 0
+
+
 def test_switching(enhanced):
     assert not enhanced.is_cache_enabled
     enhanced.enable_cache()

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import median
 from threading import Lock
 from typing import Any
@@ -70,11 +70,16 @@ class AdaptiveThresholds:
             self._seen.clear()
             self._counts.clear()
 
-    def to_dict(self, bases: dict[str, float]) -> dict[str, Any]:
-        """Thresholds in force by branch and layer (as text), for branches and layers that were seen."""
+    def to_dict(self, base: Callable[[str, int], float]) -> dict[str, Any]:
+        """Thresholds in force by branch and layer (as text), for branches and layers that were seen.
+
+        Args:
+            base: (branch, layer) -> the configured threshold there.
+        """
         found: dict[str, Any] = {}
-        for branch, layer in sorted(self._seen):
-            found.setdefault(branch, {})[str(layer)] = self.threshold(branch, layer, bases[branch])
+        seen = self.snapshot()
+        for branch, layer in sorted(seen._seen):
+            found.setdefault(branch, {})[str(layer)] = seen.threshold(branch, layer, base(branch, layer))
         return found
 
 

@@ -42,7 +42,7 @@ def preset_fields(name: str, patch_nums: Sequence[int] | None = None) -> dict[st
     if len(stages) > len(base):
         fields |= preset.get("beyond_ten_stages", {})
     moved = move_stages(fields, base, stages)
-    if fields.get("skip_stages") and not _has_source(moved):
+    if fields.get("skip_stages") and fields.get("unselected", "reuse") == "reuse" and not _has_source(moved):
         raise ValueError(
             f"preset {name!r} leaves nothing to reuse on patch_nums {tuple(patch_nums)}; allowed are pyramids that "
             "have a stage to skip and an earlier one to keep among their last stages: use 'no-cache'."
@@ -75,7 +75,9 @@ def move_stages(fields: dict[str, Any], base: Sequence[int], stages: Sequence[in
         moved["unguided_from"] = stage if stage != stages[0] else None
     if "refresh_ratio" in fields:
         ratios = {target.get(int(stage)): ratio for stage, ratio in fields["refresh_ratio"].items()}
-        moved["refresh_ratio"] = {stage: ratio for stage, ratio in ratios.items() if stage in moved["skip_stages"]}
+        moved["refresh_ratio"] = {
+            stage: ratio for stage, ratio in ratios.items() if stage in moved.get("skip_stages", [])
+        }
     return moved
 
 
