@@ -134,15 +134,15 @@ class TokenizerTraining:
             h = self.model.encoder(img)
         return self.model.quant_conv(h.float())
 
-    def start_codebook(self) -> None:
+    def start_codebook(self, num_batches: int = 8, batch_size: int = 32, rounds: int = 40) -> None:
         """k-means of the residuals, by moving averages over a few hundred pictures, before training goes on."""
         weight = self.model.quantize.embedding.weight
         with torch.no_grad():
-            latents = [self.latent(self.data.batch(32)) for _ in range(8)]
+            latents = [self.latent(self.data.batch(batch_size)) for _ in range(num_batches)]
             flat = torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in latents])
             weight.copy_(flat[torch.randperm(len(flat))[: len(weight)]] * torch.rand(len(weight), 1))
             self.codebook = Codebook(self.model.quantize, decay=0.8)
-            for round_index in range(40):
+            for round_index in range(rounds):
                 quantise(self.model.quantize, latents[round_index % len(latents)], self.codebook)
             self.codebook.decay = 0.97
 
