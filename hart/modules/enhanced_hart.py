@@ -185,18 +185,19 @@ class EnhancedHARTForT2I(HARTForT2I):
 
     # -- painting ----------------------------------------------------------------------------------------------------
 
-    def new_cache(self, rounds: int = 1) -> NoCache:
+    def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
         """The cache of one generation, made from the settings at its start.
 
         Args:
             rounds: in which the last stage is decoded, `num_maskgit_iters`.
+            beside: the cache of the first picture that is painted at the same time; None where this is the first.
         """
         if self.calibration:
             return self._recording_cache()
         config = self._cache_config
         if not self._cache_enabled or config is None or config.changes_nothing:
             return CountingCache(self.config.patch_nums, self.blocks, self._statistics)
-        return self._stage_cache(config, self._table, self._statistics, self._adaptive, rounds)
+        return self._stage_cache(config, self._table, self._statistics, self._adaptive, rounds, beside)
 
     def _stage_cache(
         self,
@@ -205,11 +206,13 @@ class EnhancedHARTForT2I(HARTForT2I):
         statistics: CacheStatistics,
         adaptive: AdaptiveThresholds,
         rounds: int = 1,
+        beside: NoCache | None = None,
     ) -> StageCache:
         policy = Policy(config, table, adaptive.snapshot())
         linear = False if self._overrides_upsampling else None
+        account = beside.store.account if isinstance(beside, StageCache) else None
         plan = build_plan(config, self.config.patch_nums, self.config.depth, policy.signature, linear, rounds)
-        return StageCache(config, plan, policy, statistics, adaptive, self.blocks, self._resize(config))
+        return StageCache(config, plan, policy, statistics, adaptive, self.blocks, self._resize(config), account)
 
     def _recording_cache(self) -> RecordingCache:
         """Compares as a run with the settings would; settings that compare in another way begin a new record."""

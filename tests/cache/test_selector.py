@@ -50,12 +50,15 @@ def test_edge_finds_the_step_and_not_the_flat():
     torch.testing.assert_close(scores, torch.tensor([0, 2**0.5, 2**0.5, 0]).repeat(4, 1), atol=1e-6, rtol=1e-6)
 
 
-def test_random_is_the_same_for_every_row_and_every_time():
-    given = SelectorInput(4, torch.randn(6, 16, 2), seed=7)
-    scores = score_tokens("random", given)
-    assert (scores == scores[0]).all()
-    assert torch.equal(scores, score_tokens("random", SelectorInput(4, torch.randn(2, 16, 2), seed=7)).repeat(3, 1))
-    assert not torch.equal(scores, score_tokens("random", SelectorInput(4, torch.randn(6, 16, 2), seed=8)))
+def test_random_is_a_picture_s_own_and_the_same_every_time():
+    def draw(rows, *seeds):
+        return score_tokens("random", SelectorInput(4, torch.randn(rows, 16, 2), seeds=seeds))
+
+    scores = draw(6, 7)
+    assert (scores == scores[0]).all() and torch.equal(scores[:2], draw(2, 7))
+    assert not torch.equal(scores, draw(6, 8))
+    both = draw(4, 7, 2**63 - 1)
+    assert torch.equal(both[::2], draw(2, 7)) and not torch.equal(both[0], both[1])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hart.modules.cache import stage_cache
 from hart.modules.cache.selector import select_tokens
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.modules.models.transformer import generation
 from tests.golden import load
 from tests.modules.models.transformer.conftest import build, text
 from tests.modules.test_enhanced_hart import config, paint
@@ -260,14 +261,85 @@ def test_computed_tokens_keep_their_diffusion_noise(tiny, monkeypatch, injected)
         assert torch.equal(all_tokens[chosen[0][0]], some)
 
 
-def test_soft_codes_of_reused_tokens_do_not_depend_on_the_draw(tiny):
+def drawn_codes(model: EnhancedHARTForT2I, monkeypatch, **settings) -> list[tuple[Tensor, Tensor]]:
+    """Of every stage: codes, and the expectation of the distribution that they were drawn from."""
+    found: list[tuple[Tensor, Tensor]] = []
+    sample, draw = generation.sample_codes, generation.Generation.draw_codes
+    expected: list[Tensor] = []
+
+    def note(logits_BnV, *given):
+        expected.append(logits_BnV.softmax(-1) @ model.vae.quantize.embedding.weight.float())
+        return sample(logits_BnV, *given)
+
+    def keep(run, *given):
+        idx_Bn, codes_Bnc = draw(run, *given)
+        found.append((codes_Bnc, expected[-1]))
+        return idx_Bn, codes_Bnc
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "sample_codes", note)
+        patch.setattr(generation.Generation, "draw_codes", keep)
+        paint(model, **settings)
+    return found
+
+
+@pytest.mark.parametrize("more_smooth", [False, True])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_soft_codes_of_reused_tokens_are_the_expectation(tiny, monkeypatch, seed, more_smooth):
     tiny.set_cache_config(small(skip_stages=[16], reuse_codes="soft"))
-    steps: list[Tensor] = []
-    for top_k in (1, 0):
-        maps: list[Tensor] = []
-        paint(tiny, top_k=top_k, callback_on_stage_end=lambda index, info, maps=maps: maps.append(info.f_hat))
-        steps.append(maps[2] - maps[1])
-    assert all(step.abs().sum() > 0 for step in steps)
+    plain, _, soft, _ = drawn_codes(tiny, monkeypatch, seed=seed, more_smooth=more_smooth)
+    torch.testing.assert_close(*soft, rtol=0, atol=1e-6)
+    assert (plain[0] - plain[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("more_smooth", [False, True])
+@pytest.mark.parametrize("per_branch", [False, True])
+def test_computed_tokens_are_drawn_as_always(tiny, monkeypatch, per_branch, more_smooth):
+    """Half of stage 16 is refreshed: it draws what it does without soft codes, and the random numbers are used up."""
+    maps, states = {}, {}
+    for codes in ("sampled", "soft"):
+        generator = torch.Generator().manual_seed(5)
+        tiny.set_cache_config(
+            small(
+                skip_stages=[16],
+                refresh_ratio={16: 0.5},
+                reuse_codes=codes,
+                select_per_branch=per_branch,
+                first_layers=1,
+            )
+        )
+        found = drawn_codes(tiny, monkeypatch, seed=[generator], more_smooth=more_smooth)
+        maps[codes], states[codes] = found[2], generator.get_state()
+    assert torch.equal(states["sampled"], states["soft"])
+    (sampled, _), (soft, expected) = maps["sampled"], maps["soft"]
+    same = (sampled == soft).all(-1)
+    assert torch.equal(soft[~same], expected[~same])
+    assert same.sum() >= 8 if per_branch else same.sum() == 8
+
+
+def test_the_random_selector_follows_the_seed(tiny, monkeypatch):
+    chosen: list[list[int]] = []
+    pick = stage_cache.select_tokens
+    monkeypatch.setattr(
+        stage_cache, "select_tokens", lambda *a: chosen.append(pick(*a)[0].tolist()) or torch.tensor(2 * [chosen[-1]])
+    )
+    tiny.set_cache_config(
+        HARTCacheConfig([64], refresh_ratio={64: 0.25}, unselected="nothing", token_selector="random")
+    )
+    for seed in (1, 2, 1):
+        paint(tiny, seed)
+    paint(tiny, [2, 1], batch=2)
+    assert chosen[0] == chosen[2] == chosen[4] != chosen[1] == chosen[3]
+
+
+def test_bytes_of_pictures_side_by_side_are_counted_together(tiny):
+    tiny.set_cache_config(small())
+    peaks = []
+    for batch in (1, 3):
+        tiny.reset_cache_statistics()
+        paint(tiny, batch=batch)
+        peaks.append(tiny.get_cache_statistics()["cache_peak_bytes"])
+    assert peaks[1] >= 3 * peaks[0] > 0
 
 
 @pytest.mark.parametrize("rounds", [2, 4])

@@ -22,12 +22,14 @@ class StageStart:
         x_RnC: its input tokens.
         map_before_BcPP: accumulated latent map before the last computed stage.
         map_BcPP: accumulated latent map now.
+        seeds: of the pictures.
     """
 
     index: int
     x_RnC: Tensor
     map_before_BcPP: Tensor
     map_BcPP: Tensor
+    seeds: tuple[int, ...] = (0,)
 
 
 class NoCache:

@@ -25,7 +25,7 @@ class SelectorInput:
         previous_RnC: the same input at the stage that was kept, upsampled to this side.
         map_before_BcPP: accumulated latent map before the last computed stage.
         map_after_BcPP: accumulated latent map now.
-        seed: of the random selector.
+        seeds: of the pictures, or one for all.
     """
 
     side: int
@@ -33,7 +33,7 @@ class SelectorInput:
     previous_RnC: Tensor | None = None
     map_before_BcPP: Tensor | None = None
     map_after_BcPP: Tensor | None = None
-    seed: int = 0
+    seeds: tuple[int, ...] = (0,)
 
     def need(self, name: str, selector: str) -> Tensor:
         """A tensor that the selector cannot do without.
@@ -150,10 +150,13 @@ def edge(given: SelectorInput) -> Tensor:
 
 
 def random(given: SelectorInput) -> Tensor:
-    """The control: the same draw for every row, from the seed and the stage alone."""
-    generator = torch.Generator().manual_seed(given.seed * 1_000_003 + given.side)
-    rows, tokens = given.x_RnC.shape[:2]
-    return torch.rand(1, tokens, generator=generator).expand(rows, -1).to(given.x_RnC.device)
+    """The control: a draw from the picture's seed and the stage alone."""
+    tokens, draws = given.x_RnC.shape[1], []
+    for seed in given.seeds:
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + given.side) % 2**63)
+        draws.append(torch.rand(tokens, generator=generator))
+    scores = torch.stack(draws).to(given.x_RnC.device)
+    return scores.repeat(len(given.x_RnC) // len(scores), 1)
 
 
 def _at_side(map_BcPP: Tensor, side: int) -> Tensor:

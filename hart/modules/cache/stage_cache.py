@@ -17,7 +17,7 @@ from hart.modules.cache.policy import Policy
 from hart.modules.cache.registries import EVICTIONS, SELECTORS
 from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
-from hart.modules.cache.store import FeatureStore
+from hart.modules.cache.store import Account, FeatureStore
 from hart.modules.cache.upsample import Resize, upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig
 
@@ -34,6 +34,7 @@ class StageState:
         start: its inputs.
         reused: places that reuse.
         chosen_Rm: places of the tokens that are computed all the same; None for none (or all).
+        computed_Rn: tokens that any branch computed, where each branch chooses its own.
         sums: outputs added up per piece, while the stage is being kept.
         previous: the kept stage's input, upsampled (or None), in a list of one once it was asked for.
     """
@@ -42,6 +43,7 @@ class StageState:
     start: StageStart
     reused: frozenset[int] = frozenset()
     chosen_Rm: Tensor | None = None
+    computed_Rn: Tensor | None = None
     sums: dict[Piece, Tensor] = field(default_factory=dict)
     previous: list[Tensor | None] = field(default_factory=list)
 
@@ -58,6 +60,7 @@ class StageCache(NoCache):
         adaptive: similarities seen by earlier runs; this run's are added when it ends well.
         blocks: the transformer's blocks, for keys and values of reused attention and for counting operations.
         resize: grows kept maps; None takes the configured interpolation mode.
+        account: of the bytes that this picture's maps and those of the pictures beside it take; None for it alone.
     """
 
     def __init__(
@@ -69,12 +72,13 @@ class StageCache(NoCache):
         adaptive: AdaptiveThresholds,
         blocks: Any,
         resize: Resize | None = None,
+        account: Account | None = None,
     ):
         self.config, self.plan, self.policy, self.blocks = config, plan, policy, blocks
         self.totals, self.adaptive = [statistics, *statistics.collectors()], adaptive
         self.statistics = CacheStatistics()
         budget = None if config.memory_budget_mb is None else int(config.memory_budget_mb * 2**20)
-        self.store = FeatureStore(budget, EVICTIONS.get(config.eviction))
+        self.store = FeatureStore(budget, EVICTIONS.get(config.eviction), account)
         self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
         self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
         self.resize: Resize | str = resize or config.interpolation_mode
@@ -191,6 +195,7 @@ class StageCache(NoCache):
         chosen_Rm = state.chosen_Rm
         if chosen_Rm is None:  # FastVAR's way: before every branch, from its own input
             chosen_Rm = self._select(x_RnC)
+            state.computed_Rn = _marked(state.computed_Rn, chosen_Rm, x_RnC)
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
         computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
         self.flops.branch(*branch_at(place), state.plan.index, chosen_Rm.shape[1], stage)
@@ -236,7 +241,8 @@ class StageCache(NoCache):
         previous_RnC = self._previous_input() if self.reads_previous else None
         if self.reads_previous and previous_RnC is None:  # nothing kept: change is distance from the mean token
             previous_RnC = start.x_RnC.mean(1, keepdim=True).expand_as(start.x_RnC)
-        given = SelectorInput(state.plan.side, x_RnC, previous_RnC, start.map_before_BcPP, start.map_BcPP)
+        maps = start.map_before_BcPP, start.map_BcPP
+        given = SelectorInput(state.plan.side, x_RnC, previous_RnC, *maps, start.seeds)
         scores = score_tokens(self.config.token_selector, given)
         return select_tokens(scores, state.plan.ratio, rows, self.config.select_per_row, start.map_BcPP.shape[0])
 
@@ -255,12 +261,14 @@ class StageCache(NoCache):
         if self.config.reuse_codes != "soft" or not state.reused:
             return None
         reused_Rn = torch.ones(state.start.x_RnC.shape[:2], dtype=torch.bool, device=state.start.x_RnC.device)
+        if state.computed_Rn is not None:
+            return ~state.computed_Rn
         return reused_Rn if state.chosen_Rm is None else reused_Rn.scatter(1, state.chosen_Rm, False)
 
     def finish(self) -> None:
         done, saved = self.flops.totals()
         self.statistics.flops(done, saved)
-        self.statistics.bytes_held(self.store.peak_bytes)
+        self.statistics.bytes_held(self.store.account.peak_bytes)
         seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
         self.adaptive.observe(seen)
         for total in self.totals:
@@ -270,6 +278,13 @@ class StageCache(NoCache):
         if self.state is None:
             raise RuntimeError("begin_stage was not called before the blocks ran.")
         return self.state
+
+
+def _marked(computed_Rn: Tensor | None, chosen_Rm: Tensor, like_RnC: Tensor) -> Tensor:
+    """True at the chosen places, too."""
+    if computed_Rn is None:
+        computed_Rn = torch.zeros(like_RnC.shape[:2], dtype=torch.bool, device=like_RnC.device)
+    return computed_Rn.scatter(1, chosen_Rm, True)
 
 
 __all__ = ["ATTENTION", "MLP", "StageCache"]

@@ -31,16 +31,31 @@ class StoredMap:
     reads: int = 0
 
 
+class Account:
+    """Bytes that the stores of pictures painted side by side hold together, now and at their peak."""
+
+    def __init__(self) -> None:
+        self.current_bytes = self.peak_bytes = 0
+
+    def add(self, num_bytes: int) -> None:
+        """More is held, or less."""
+        self.current_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.current_bytes)
+
+
 class FeatureStore:
     """Token maps by key, within a memory budget; one per generation.
+
+    The budget is a store's own: what a picture may keep must not depend on the pictures beside it.
 
     Args:
         budget_bytes: most that all maps together may take; None for no limit.
         evict: rule that picks what goes first when a new map does not fit, see `eviction.py`.
+        account: counts the bytes of several stores; None for this one's alone.
     """
 
-    def __init__(self, budget_bytes: int | None = None, evict: Eviction = oldest):
-        self.budget_bytes, self._evict = budget_bytes, evict
+    def __init__(self, budget_bytes: int | None = None, evict: Eviction = oldest, account: Account | None = None):
+        self.budget_bytes, self._evict, self.account = budget_bytes, evict, account or Account()
         self._maps: dict[Hashable, StoredMap] = {}
         self.current_bytes = 0
         self.peak_bytes = 0
@@ -66,8 +81,7 @@ class FeatureStore:
         if kept.untyped_storage().nbytes() != num_bytes:
             kept = kept.contiguous().clone()  # a slice would keep all of its tensor alive
         self._maps[key] = StoredMap(key, side, kept, num_bytes)
-        self.current_bytes += num_bytes
-        self.peak_bytes = max(self.peak_bytes, self.current_bytes)
+        self._hold(num_bytes)
         return True
 
     def get(self, key: Hashable, like_RnC: Tensor) -> StoredMap | None:
@@ -87,7 +101,7 @@ class FeatureStore:
         """Give up a map; nothing happens where there is none."""
         stored = self._maps.pop(key, None)
         if stored is not None:
-            self.current_bytes -= stored.num_bytes
+            self._hold(-stored.num_bytes)
 
     def free_where(self, unneeded: Callable[[StoredMap], bool]) -> None:
         """Give up every map of which the plan says that no later stage will read it."""
@@ -102,13 +116,18 @@ class FeatureStore:
     def clear(self) -> None:
         """Give up all maps; peak and counts stay."""
         self._maps.clear()
-        self.current_bytes = 0
+        self._hold(-self.current_bytes)
 
     def __len__(self) -> int:
         return len(self._maps)
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._maps
+
+    def _hold(self, num_bytes: int) -> None:
+        self.current_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.current_bytes)
+        self.account.add(num_bytes)
 
     def _make_room(self, num_bytes: int) -> bool:
         if self.budget_bytes is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hart.modules.cache.no_cache import StageStart
+from hart.modules.cache.no_cache import NoCache, StageStart
 from hart.modules.diffusion.noise import given_noise, noise_per_picture
 from hart.modules.models.transformer.inputs import GenerationInputs, check_inputs
 from hart.modules.models.transformer.seeds import PictureRandom
@@ -63,7 +63,12 @@ def _runs(model: "HARTForT2I", inputs: GenerationInputs) -> "list[Generation]":
     shared = isinstance(inputs.g_seed, torch.Generator) or inputs.diffusion_noise is not None
     if shared or not paints_one_by_one(model.device):
         return [Generation(model, inputs, random)]
-    return [Generation(model, inputs.picture(index), random.picture(index)) for index in range(inputs.B)]
+    first = Generation(model, inputs.picture(0), random.picture(0))
+    others = [
+        Generation(model, inputs.picture(index), random.picture(index), beside=first.cache)
+        for index in range(1, inputs.B)
+    ]
+    return [first, *others]
 
 
 def paints_one_by_one(device: torch.device) -> bool:
@@ -78,7 +83,9 @@ def paints_one_by_one(device: torch.device) -> bool:
 class Generation:
     """One run: text, KV cache, random draws, the tokens of the stage to come and the latent map so far."""
 
-    def __init__(self, model: "HARTForT2I", inputs: GenerationInputs, random: PictureRandom):
+    def __init__(
+        self, model: "HARTForT2I", inputs: GenerationInputs, random: PictureRandom, beside: NoCache | None = None
+    ):
         self.model, self.inputs = model, inputs
         self.config, self.quantizer = model.config, model.vae.quantize
         self.sides = self.config.patch_nums
@@ -93,7 +100,7 @@ class Generation:
         map_shape = (inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
         self.f_hat = torch.zeros(map_shape, device=model.device)
         self.map_before_BcPP = self.f_hat
-        self.cache = model.new_cache(rounds=inputs.num_maskgit_iters)
+        self.cache = model.new_cache(rounds=inputs.num_maskgit_iters, beside=beside)
         self.codebook_Vc = self.quantizer.embedding.weight.float()
         self.noise_used = 0
         self.halves = 2  # conditional and unconditional rows
@@ -153,6 +160,10 @@ class Generation:
             tokens_BnC = tokens_BnC + self.model.pos_1LC[:, start : start + tokens_BnC.shape[1]]
         return tokens_BnC.repeat(self.halves, 1, 1)
 
+    def _start(self, index: int, tokens_RnC: Tensor) -> StageStart:
+        seeds = tuple(generator.initial_seed() for generator in self.random.noise)
+        return StageStart(index, tokens_RnC, self.map_before_BcPP, self.f_hat, seeds)
+
     def stage(self, index: int) -> Stage:
         """What the blocks need to know; the rotary tables are made here, once per stage."""
         return Stage(index, rope=self._rope(index), kv=self.kv, condition_RC=self.pooled_RC, cache=self.cache)
@@ -178,7 +189,7 @@ class Generation:
         if self.cache.drops(index):
             self._skip_draws(side * side)
             return None
-        chosen_Rm = self.cache.begin_stage(StageStart(index, tokens_RnC, self.map_before_BcPP, self.f_hat))
+        chosen_Rm = self.cache.begin_stage(self._start(index, tokens_RnC))
         if chosen_Rm is not None and chosen_Rm.shape[1] == 0:
             self._skip_draws(side * side)
             return None
@@ -231,14 +242,15 @@ class Generation:
         keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
         keep_top_p(logits_BnV, inputs.top_p)
         idx_Bn = sample_codes(logits_BnV, self.random.sampling, places)
-        soft_Bn = self.cache.reused_tokens()
-        if soft_Bn is not None:
-            expected_Bnc = logits_BnV.softmax(dim=-1) @ self.codebook_Vc
-            hard_Bnc = F.embedding(idx_Bn, self.codebook_Vc)
-            return idx_Bn, torch.where(soft_Bn[: len(idx_Bn), :, None], expected_Bnc, hard_Bnc)
         if inputs.more_smooth:
-            return idx_Bn, soft_codes(logits_BnV, ratio, self.codebook_Vc, self.random.sampling, places)
-        return idx_Bn, F.embedding(idx_Bn, self.codebook_Vc)
+            codes_Bnc = soft_codes(logits_BnV, ratio, self.codebook_Vc, self.random.sampling, places)
+        else:
+            codes_Bnc = F.embedding(idx_Bn, self.codebook_Vc)
+        soft_Rn = self.cache.reused_tokens()
+        if soft_Rn is not None:
+            expected_Bnc = logits_BnV.softmax(dim=-1) @ self.codebook_Vc
+            codes_Bnc = torch.where(soft_Rn[: len(idx_Bn), :, None], expected_Bnc, codes_Bnc)
+        return idx_Bn, codes_Bnc
 
     def _check_finite(self, index: int, logits_BnV: Tensor) -> None:
         if not torch.isfinite(logits_BnV.sum()):
@@ -268,7 +280,7 @@ class Generation:
         stage, painted_BNc = self.stage(index), None
         for places_Rm in self._rounds(side):
             part_RnC, part_stage = self._part(tokens_RnC, stage, places_Rm)
-            chosen_Rm = self.cache.begin_stage(StageStart(index, part_RnC, self.map_before_BcPP, self.f_hat))
+            chosen_Rm = self.cache.begin_stage(self._start(index, part_RnC))
             places = self._places(chosen_Rm, part_RnC.shape[1])
             if chosen_Rm is not None:
                 if chosen_Rm.shape[1] == 0:

@@ -181,12 +181,14 @@ class HARTForT2I(PreTrainedModel):
         """What the diffusion head sees of each last-stage token, [R, n, C]."""
         return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(self.word_embed.weight.dtype)))
 
-    def new_cache(self, rounds: int = 1) -> NoCache:
-        """The cache of one generation, whose last stage is decoded in so many rounds.
+    def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
+        """The cache of one generation; none unless one of the switches below was ever touched.
 
-        There is none unless one of the switches below was ever touched.
+        Args:
+            rounds: in which the last stage is decoded.
+            beside: the cache of the first picture that is painted at the same time; None where this is the first.
         """
-        return self.with_cache().new_cache(rounds=rounds) if self._companion else NoCache()
+        return self.with_cache().new_cache(rounds, beside) if self._companion else NoCache()
 
     # -- the older interface's switches ------------------------------------------------------------------------------
 
