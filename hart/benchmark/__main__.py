@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hart.benchmark.exports import EXPORTS
+from hart.benchmark.prompt_files import read_prompt_files
 from hart.benchmark.report import need_plots, write_report
-from hart.utils.prompts_file import read_prompts_file
+from hart.benchmark.results import Results
 
 if TYPE_CHECKING:
-    from hart.benchmark.results import Results
+    from hart.benchmark.settings import NamedSetting
     from hart.benchmark.work import WorkRequest
+    from hart.pipeline import HARTPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", metavar="FOLDER", help="checkpoint (default: the embedded model)")
     parser.add_argument("--text_model_path", metavar="FOLDER", help="default: text_encoder beside the checkpoint's llm")
     parser.add_argument(
-        "--prompts_file", type=Path, metavar="FILE", help="one prompt a line (default: held-out scenes)"
-    )
+        "--prompts_file", nargs="+", default=[], type=Path, metavar="FILE",
+        help="one prompt a line, or GenEval's, MJHQ-30K's or HPSv2's own JSON (default: held-out scenes)",
+    )  # fmt: skip
     parser.add_argument("--settings", nargs="+", default=[], metavar="NAME", help="presets and peers")
     parser.add_argument("--files", nargs="+", default=[], type=Path, metavar="FILE", help="settings from JSON files")
     parser.add_argument(
@@ -48,6 +51,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="field=start:stop:step, field=a,b,c or refresh; may be given again",
     )  # fmt: skip
     parser.add_argument("--base", default="original-cache", metavar="NAME", help="what sweeps start from")
+    parser.add_argument(
+        "--plan", type=float, metavar="DROP",
+        help="plan first for this drop of the score (0.01), presets and peers as candidates, and measure the plan, too",
+    )  # fmt: skip
+    parser.add_argument("--plan_psnr", type=float, metavar="DB", help="least median PSNR of the plan (default: none)")
+    parser.add_argument(
+        "--plan_pictures", type=int, nargs=2, default=[12, 100], metavar=("SEARCH", "VERIFY"),
+        help="pictures of the plan's search and of its verification (default: 12 100)",
+    )  # fmt: skip
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
     parser.add_argument("--guidance_scale", type=float, default=4.5, help="how strongly prompts steer (default: 4.5)")
@@ -62,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--export", nargs=2, action="append", default=[], metavar=("TOOL", "DIR"),
         help=f"pictures as other tools read them: {', '.join(EXPORTS)}; may be given again",
     )  # fmt: skip
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE",
+        help="paint nothing: draw report and tables of this results.json again, beside it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--any_revision", action="store_true", help="go on with a run that another revision of the code began"
+    )
     parser.add_argument("--against", type=Path, metavar="FILE", help="results.json of another run to compare with")
     return parser
 
@@ -72,13 +91,24 @@ def main(given: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     command = shlex.join(["python", "-m", "hart.benchmark", *given])
-    again = f"finished batches are in {str(arguments.output_dir)!r}; the same command goes on from there"
+    folder = arguments.output_dir
+    again = (
+        f"finished batches are in {str(folder)!r}; the same command goes on from there, and "
+        f"--report {str(folder / 'results.json')!r} shows what is complete"
+    )
     try:
-        results = measure(arguments, command)
+        if arguments.report is not None:
+            arguments.output_dir = arguments.report.parent
+        results = measure(arguments, command) if arguments.report is None else Results.from_json(arguments.report)
         write_outputs(results, arguments)
     except KeyboardInterrupt:
         logger.error("interrupted: %s.", again)
         return INTERRUPTED
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        logger.error("out of memory: paint fewer than --batch_size %d at once; %s.", arguments.batch_size, again)
+        return 1
     except (ValueError, ImportError, FileNotFoundError) as error:
         logger.error("%s", error)
         return BAD_INPUT
@@ -88,9 +118,15 @@ def main(given: list[str] | None = None) -> int:
     return 0
 
 
-def measure(arguments: argparse.Namespace, command: str) -> "Results":
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or torch's allocator on the CPU, had no room; by name, for torch may not be imported yet."""
+    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+
+
+def measure(arguments: argparse.Namespace, command: str) -> Results:
     """Load, choose settings, paint and judge, once it is clear that all can be judged and shown."""
     # Imported late: help and wrong arguments should not wait for torch.
+    from hart.benchmark.planning import PLAN_NAME
     from hart.benchmark.quality import need_metrics
     from hart.benchmark.runner import run_benchmark
     from hart.benchmark.settings import choose_settings
@@ -108,6 +144,10 @@ def measure(arguments: argparse.Namespace, command: str) -> "Results":
     settings = choose_settings(
         config.patch_nums, config.depth, arguments.settings, arguments.files, arguments.sweep, arguments.base
     )
+    if arguments.plan is not None:
+        if any(setting.name == PLAN_NAME for setting in settings):
+            raise ValueError(f"settings hold {PLAN_NAME!r}, and --plan adds one of that name; rename the file.")
+        settings.append(plan_first(pipeline, request, arguments))
     return run_benchmark(
         pipeline,
         settings,
@@ -118,6 +158,24 @@ def measure(arguments: argparse.Namespace, command: str) -> "Results":
         memory=not arguments.no_memory,
         command=command,
         speed_only=arguments.speed_only,
+        any_revision=arguments.any_revision,
+    )
+
+
+def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argparse.Namespace) -> "NamedSetting":
+    """The planner's setting, or the one that an earlier call left in the folder."""
+    from hart.benchmark.planning import planned_setting
+
+    num_search, num_verify = arguments.plan_pictures
+    return planned_setting(
+        pipeline,
+        arguments.plan,
+        request,
+        arguments.output_dir,
+        arguments.checkpoint,
+        arguments.plan_psnr,
+        num_search,
+        num_verify,
     )
 
 
@@ -125,19 +183,16 @@ def work_request(arguments: argparse.Namespace) -> "WorkRequest":
     """What the flags say about the pictures."""
     from hart.benchmark.work import WorkRequest
 
+    prompts, metadata = read_prompt_files(arguments.prompts_file)
     return WorkRequest(
         num_pictures=arguments.num_pictures,
         batch_size=arguments.batch_size,
         guidance_scale=arguments.guidance_scale,
         seed=arguments.seed,
-        prompts=read_prompts(arguments.prompts_file),
+        prompts=prompts,
+        metadata=metadata if any(len(entry) > 1 for entry in metadata) else (),
         compiled=arguments.compile,
     )
-
-
-def read_prompts(path: Path | None) -> list[str]:
-    """The prompts of a file (see `read_prompts_file`); none without a file."""
-    return [] if path is None else read_prompts_file(path)
 
 
 def check_exports(arguments: argparse.Namespace) -> None:
@@ -149,7 +204,7 @@ def check_exports(arguments: argparse.Namespace) -> None:
             raise ValueError(unknown("tool to export to", tool, list(EXPORTS)))
 
 
-def write_outputs(results: "Results", arguments: argparse.Namespace) -> None:
+def write_outputs(results: Results, arguments: argparse.Namespace) -> None:
     """Tables, report and exports beside `results.json`."""
     from hart.benchmark.tables import markdown_table, write_csv
 
@@ -160,7 +215,6 @@ def write_outputs(results: "Results", arguments: argparse.Namespace) -> None:
     logger.info("%s\n", markdown_table(results))
     if arguments.against is not None:
         from hart.benchmark.against import compare_runs
-        from hart.benchmark.results import Results
 
         logger.info("%s\n", compare_runs(results, Results.from_json(arguments.against)))
     for recommendation in results.recommendations:

@@ -1,16 +1,21 @@
 """Two runs side by side; what keeps them from being compared is said first."""
 
+from collections.abc import Callable, Sequence
+
 from hart.benchmark.machine import differences
 from hart.benchmark.results import Results, Setting
 
 SAME_WORK = ("checkpoint", "device", "dtype", "threads", "compiled", "batch_size", "guidance_scale")
 
 
+Column = Callable[[Setting], str]
+
+
 def compare_runs(results: Results, other: Results) -> str:
     """A table of the settings that two runs share, with what differs between the runs in front of it.
 
-    Seconds stand in it only where machine and work are the same; speed-ups and quality always, for they are taken
-    against no-cache of the same run.
+    Seconds stand in it only where machine and work are the same, prompt scores only where prompts and seeds are;
+    speed-ups always, for they are taken against no-cache of the same run.
 
     Raises:
         ValueError: they share no setting.
@@ -19,26 +24,53 @@ def compare_runs(results: Results, other: Results) -> str:
     if not pairs:
         names = ", ".join(setting.name for setting in other.settings)
         raise ValueError(f"the other run measured {names}; allowed are results that share a setting with this one.")
-    unlike = unlike_runs(results, other)
-    lines = [f"Not the same in both runs, so seconds are not compared: {'; '.join(unlike)}.", ""] if unlike else []
-    heads = ["setting", "speed-up here", "there", "prompt score here", "there"]
-    heads += [] if unlike else ["seconds here", "there"]
-    lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    unlike, pictures = unlike_runs(results, other), unlike_pictures(results, other)
+    lines = [f"Not the same in both runs, so seconds are not compared: {'; '.join(unlike)}."] if unlike else []
+    lines += [f"Not the same in both runs, so scores are not compared: {'; '.join(pictures)}."] if pictures else []
+    lines += [f"Note: {note}." for note in notes(results, other)]
+    columns: dict[str, Column] = {"speed-up": lambda setting: f"{setting.speed_up.median:.2f}x"}
+    columns |= {} if pictures else {"prompt score": _score}
+    columns |= {} if unlike else {"seconds": lambda setting: f"{setting.batch_seconds.median:.3f}"}
+    heads = ["setting", *(f"{name} {place}" for name in columns for place in ("here", "there"))]
+    lines += ([""] if lines else []) + [*_row(heads), "|" + "---|" * len(heads)]
     for one, two in pairs:
         name = one.name if one.config == two.config else f"{one.name} (other settings there)"
-        lines.append("| " + " | ".join([name, *_cells(one, two, bool(unlike))]) + " |")
+        lines += _row([name, *(column(setting) for column in columns.values() for setting in (one, two))])
     return "\n".join(lines)
 
 
 def unlike_runs(results: Results, other: Results) -> list[str]:
     """What differs in machine and work, in words; empty where seconds may be compared."""
+    return differences(results.machine, other.machine) + _unlike_work(results, other, SAME_WORK)
+
+
+def unlike_pictures(results: Results, other: Results) -> list[str]:
+    """What differs in what was painted, in words; empty where scores may be compared."""
+    found = _unlike_work(results, other, ("seed", "num_pictures"))
+    return found + (["prompts"] if results.work.prompts != other.work.prompts else [])
+
+
+def notes(results: Results, other: Results) -> list[str]:
+    """What else differs and may explain a difference of figures: code and weights."""
+    found = []
+    revisions = results.machine.git_revision, other.machine.git_revision
+    if revisions[0] != revisions[1]:
+        found.append(f"git revision: {revisions[0]} and {revisions[1]}")
+    weights = results.work.weights, other.work.weights
+    if None not in weights and weights[0] != weights[1]:
+        found.append(f"weights: {str(weights[0])[:12]} and {str(weights[1])[:12]} (SHA-256)")
+    return found
+
+
+def _unlike_work(results: Results, other: Results, names: Sequence[str]) -> list[str]:
     here, there = results.work.model_dump(), other.work.model_dump()
-    work = [f"{name}: {here[name]} and {there[name]}" for name in SAME_WORK if here[name] != there[name]]
-    return differences(results.machine, other.machine) + work
+    return [f"{name}: {here[name]} and {there[name]}" for name in names if here[name] != there[name]]
 
 
-def _cells(one: Setting, two: Setting, unlike: bool) -> list[str]:
-    cells = [f"{setting.speed_up.median:.2f}x" for setting in (one, two)]
-    scores = [setting.quality.prompt_score for setting in (one, two)]
-    cells += ["" if score is None else f"{score.value:.0%}" for score in scores]
-    return cells + ([] if unlike else [f"{setting.batch_seconds.median:.3f}" for setting in (one, two)])
+def _score(setting: Setting) -> str:
+    score = setting.quality.prompt_score
+    return "" if score is None else f"{score.value:.0%}"
+
+
+def _row(cells: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |"]

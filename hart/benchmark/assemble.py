@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hart.benchmark.journal import PICTURES
 from hart.benchmark.memory import memory_of
 from hart.benchmark.painter import BatchRecord
-from hart.benchmark.quality import Judge
 from hart.benchmark.results import Quality, Setting, Spread, Work
 from hart.benchmark.settings import NamedSetting
+from hart.benchmark.similarity import FILE as TABLE_FILE
 from hart.modules.cache_benchmark import spread
 
 
@@ -21,19 +22,20 @@ class Finished:
     records: list[BatchRecord]
     peak: dict[str, Any] | None
 
+    @property
+    def files(self) -> list[str]:
+        """All pictures in order, relative to the output folder."""
+        return [file for record in self.records for file in record.files]
 
-def assemble(finished: Sequence[Finished], work: Work, judge: Judge | None) -> list[Setting]:
+
+def assemble(finished: Sequence[Finished], work: Work, qualities: Sequence[Quality]) -> list[Setting]:
     """The figures of every setting; the first is no-cache, which the others are compared with.
 
     Args:
         finished: the settings, each with as many pictures as the others.
         work: what was painted.
-        judge: None leaves quality unmeasured.
+        qualities: what was judged of each.
     """
-    if judge is None:
-        qualities = [Quality() for _ in finished]
-    else:
-        qualities = judge.judge([_files(one.records) for one in finished])
     return [_setting(one, finished[0], work, quality) for one, quality in zip(finished, qualities, strict=True)]
 
 
@@ -47,7 +49,7 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Se
         kind=one.setting.kind,
         why=one.setting.why,
         run_tag=one.setting.config.run_tag(),
-        config=one.setting.config.to_dict(),
+        config=portable(one.setting.config.to_dict()),
         batch_seconds=_spread([record.seconds for record in whole]),
         speed_up=_spread(paired_ratios(plain.records, records)),
         parts={part: _spread([record.parts[part] for record in whole]) for part in whole[0].parts},
@@ -59,10 +61,18 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Se
         hits=hit_shares(one, work.depth),
         flops_computed=computed,
         flops_saved=saved / (saved + computed) if saved else 0.0,
+        computed=computed_shares(one, plain, work),
         memory=memory_of(one.peak, plain.peak, cache_peak),
         quality=quality,
         folder=f"{PICTURES}/{one.setting.slug}",
     )
+
+
+def portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings that name the run's own table relative to its folder, so that results of two folders compare."""
+    path = config.get("sim_path")
+    own = path is not None and Path(path).name == TABLE_FILE
+    return config | {"sim_path": TABLE_FILE} if own else config
 
 
 def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:
@@ -76,22 +86,27 @@ def paired_ratios(plain: Sequence[BatchRecord], other: Sequence[BatchRecord]) ->
     return [seconds[record.index] / record.seconds for record in other]
 
 
+def computed_shares(one: Finished, plain: Finished, work: Work) -> dict[str, float]:
+    """Share of no-cache's operations that a setting computed, by stage."""
+    ours, theirs = (
+        [sum(stage) for stage in zip(*(record.stage_flops for record in side.records), strict=True)]
+        for side in (one, plain)
+    )
+    return {str(side * side): done / full for side, done, full in zip(work.patch_nums, ours, theirs, strict=True)}
+
+
 def hit_shares(one: Finished, depth: int) -> dict[str, dict[str, float]]:
-    """Share of layers that reused, by branch and skipped stage, averaged over pictures."""
-    pictures = sum(record.pictures for record in one.records)
+    """Share of layers that reused, by branch and skipped stage, averaged over generations."""
+    generations = sum(record.generations for record in one.records)
     stages = [str(stage) for stage in sorted(one.setting.config.skip_stages)]
     counts = {
         branch: {stage: sum(record.hits.get(branch, {}).get(stage, 0) for record in one.records) for stage in stages}
         for branch in ("attn", "mlp")
     }
     return {
-        branch: {stage: count / (depth * pictures) for stage, count in by_stage.items()}
+        branch: {stage: count / (depth * generations) for stage, count in by_stage.items()}
         for branch, by_stage in counts.items()
     }
-
-
-def _files(records: Sequence[BatchRecord]) -> list[str]:
-    return [file for record in records for file in record.files]
 
 
 def _spread(values: list[float]) -> Spread:

@@ -7,44 +7,57 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hart.benchmark.results import Results, Setting
 
-Pictures = list[tuple[str, Path]]
-"""Prompt and file of every picture."""
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture's file, its prompt with what is known of it, and which of the prompt's samples it is, from 0."""
+
+    file: Path
+    prompt: str
+    entry: dict[str, Any]
+    sample: int
 
 
 def export_geneval(results: Results, folder: Path, target: Path) -> Path:
     """GenEval's: a folder per prompt, `00000/metadata.jsonl` (tag, include, prompt) and `00000/samples/0000.png`.
 
-    `tag` and `include` say what its detector looks for. They belong to GenEval's own prompts, so they are empty here;
-    replace a prompt's line by the one of its `evaluation_metadata.jsonl` before judging. A prompt that was painted more
-    than once has several samples.
+    What its detector looks for is known where its own `evaluation_metadata.jsonl` was the prompts file; else `tag` and
+    `include` are empty. A prompt that was painted more than once has several samples.
     """
     for setting, pictures in _by_setting(results, folder):
-        root = target / setting
-        for index, (prompt, files) in enumerate(_by_prompt(pictures).items()):
-            place = root / f"{index:05d}"
-            _write(place / "metadata.jsonl", json.dumps({"tag": "", "include": [], "prompt": prompt}) + "\n")
-            for sample, file in enumerate(files):
-                _copy(file, place / "samples" / f"{sample:04d}")
+        for index, samples in enumerate(_by_prompt(pictures).values()):
+            place, first = target / setting / f"{index:05d}", samples[0]
+            line = {"tag": "", "include": []} | first.entry | {"prompt": first.prompt}
+            _write(place / "metadata.jsonl", json.dumps(line) + "\n")
+            for picture in samples:
+                _copy(picture.file, place / "samples" / f"{picture.sample:04d}")
     return target
 
 
 def export_mjhq(results: Results, folder: Path, target: Path) -> Path:
     """MJHQ-30K's: pictures by category, `<category>/<name>.png`, and `meta_data.json` with category and prompt by name.
 
-    Its prompts come with names and categories; a run knows neither, so the name is a digest of prompt and sample, and
-    the category `unsorted`. The Frechet distance is taken over all pictures of a folder and needs neither.
+    Names and categories are those of its own `meta_data.json` where that was the prompts file; else the name is a
+    digest of prompt and sample, and the category `unsorted`. The Frechet distance is taken over all pictures of a
+    folder and needs neither. Further samples of a prompt get their number behind the name.
     """
     for setting, pictures in _by_setting(results, folder):
         meta = {}
-        for index, (prompt, file) in enumerate(pictures):
-            name = hashlib.sha1(f"{prompt} {index}".encode(), usedforsecurity=False).hexdigest()
-            _copy(file, target / setting / "unsorted" / name)
-            meta[name] = {"category": "unsorted", "prompt": prompt}
+        for index, picture in enumerate(pictures):
+            digest = hashlib.sha1(f"{picture.prompt} {index}".encode(), usedforsecurity=False).hexdigest()
+            own = picture.entry.get("name")
+            name = digest if own is None else f"{own}-{picture.sample}" if picture.sample else str(own)
+            category = str(picture.entry.get("category", "unsorted"))
+            _copy(picture.file, target / setting / _plain(category) / _plain(name))
+            meta[name] = {"category": category, "prompt": picture.prompt}
         _write(target / setting / "meta_data.json", json.dumps(meta, indent=1) + "\n")
     return target
 
@@ -52,14 +65,18 @@ def export_mjhq(results: Results, folder: Path, target: Path) -> Path:
 def export_hps(results: Results, folder: Path, target: Path) -> Path:
     """HPSv2's: `<style>/00000.png` in the order of the style's prompts, and the prompts as `<style>.json`.
 
-    Its benchmark has the styles anime, concept-art, paintings and photo; prompts of a run are `custom`. With its own
-    prompts painted style by style, rename the folder.
+    Its benchmark has the styles anime, concept-art, paintings and photo, a file each; with these as prompts files the
+    styles are theirs, else `custom`.
     """
     for setting, pictures in _by_setting(results, folder):
-        for index, (_, file) in enumerate(pictures):
-            _copy(file, target / setting / "custom" / f"{index:05d}")
-        prompts = [prompt for prompt, _ in pictures]
-        _write(target / setting / "custom.json", json.dumps(prompts, indent=1) + "\n")
+        styles: dict[str, list[str]] = {}
+        for picture in pictures:
+            style = _plain(str(picture.entry.get("style", "custom")))
+            prompts = styles.setdefault(style, [])
+            _copy(picture.file, target / setting / style / f"{len(prompts):05d}")
+            prompts.append(picture.prompt)
+        for style, prompts in styles.items():
+            _write(target / setting / f"{style}.json", json.dumps(prompts, indent=1) + "\n")
     return target
 
 
@@ -70,9 +87,10 @@ def export_imagereward(results: Results, folder: Path, target: Path) -> Path:
     """
     for setting, pictures in _by_setting(results, folder):
         entries = []
-        for index, (prompt, files) in enumerate(_by_prompt(pictures).items()):
+        for index, (prompt, samples) in enumerate(_by_prompt(pictures).items()):
             copies = [
-                _copy(file, target / setting / "images" / f"{index:06d}_{sample}") for sample, file in enumerate(files)
+                _copy(picture.file, target / setting / "images" / f"{index:06d}_{picture.sample}")
+                for picture in samples
             ]
             names = [copy.relative_to(target / setting).as_posix() for copy in copies]
             entries.append({"id": f"{index:06d}", "prompt": prompt, "generations": names})
@@ -89,7 +107,7 @@ EXPORTS: dict[str, Callable[[Results, Path, Path], Path]] = {
 """Functions (results, folder of the run, target) -> target, by tool."""
 
 
-def _by_setting(results: Results, folder: Path) -> list[tuple[str, Pictures]]:
+def _by_setting(results: Results, folder: Path) -> list[tuple[str, list[Picture]]]:
     """Name of a folder and pictures of every setting."""
     found = []
     for setting in results.settings:
@@ -99,8 +117,23 @@ def _by_setting(results: Results, folder: Path) -> list[tuple[str, Pictures]]:
         files = sorted(file for file in place.iterdir() if re.fullmatch(r"\d+\.(png|npy)", file.name))
         prompts = results.work.prompts
         _check(setting, place, len(files), len(prompts))
-        found.append((place.name, list(zip(prompts, files, strict=True))))
+        found.append((place.name, _pictures(files, prompts, results.work.metadata)))
     return found
+
+
+def _pictures(files: Sequence[Path], prompts: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[Picture]:
+    seen: Counter[str] = Counter()
+    found = []
+    for index, (file, prompt) in enumerate(zip(files, prompts, strict=True)):
+        entry = metadata[index % len(metadata)] if metadata else {}
+        found.append(Picture(file, prompt, entry, seen[prompt]))
+        seen[prompt] += 1
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name from a prompts file as that of a file or folder."""
+    return re.sub(r"[^A-Za-z0-9._ -]+", "-", name).lstrip(".") or "unnamed"
 
 
 def _check(setting: Setting, place: Path, found: int, wanted: int) -> None:
@@ -111,10 +144,10 @@ def _check(setting: Setting, place: Path, found: int, wanted: int) -> None:
         )
 
 
-def _by_prompt(pictures: Pictures) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for prompt, file in pictures:
-        found.setdefault(prompt, []).append(file)
+def _by_prompt(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+    found: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        found.setdefault(picture.prompt, []).append(picture)
     return found
 
 

@@ -5,8 +5,10 @@ pictures. A batch counts once its line is whole; its pictures are written before
 """
 
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +19,36 @@ from hart.benchmark.painter import BatchRecord
 from hart.benchmark.pictures import save_picture
 from hart.benchmark.settings import NamedSetting
 from hart.utils.files import write_whole
+from hart.utils.records import first_problem
+
+logger = logging.getLogger(__name__)
 
 RUN, BATCHES, PICTURES = "run.json", "batches.jsonl", "pictures"
 
+FORMAT = 2
+"""Version of `run.json` and `batches.jsonl`; a run of another one is refused and says so."""
+
 
 class Journal:
-    """The finished batches of a run in a folder.
+    """The finished batches of a run in a folder, and when it was `begun`.
 
     Args:
         folder: the output folder; made where it is missing.
         identity: what must be equal for a run to go on: settings, work and machine as plain values.
+        ignored: names in it that may differ; a warning says so.
 
     Raises:
         ValueError: the folder holds another run; the message names the first difference.
         OSError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]):
-        self.folder = folder
+    def __init__(self, folder: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()):
+        self.folder, self.ignored = folder, ignored
+        self.begun = datetime.now(UTC).isoformat(timespec="seconds")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._check(json.loads(json.dumps(identity)))
+        plain = json.loads(json.dumps({"format": FORMAT} | dict(identity)))
+        plain.pop("begun", None)  # of an identity read back from run.json
+        self._check(plain)
         self.batches = self._read()
 
     def record(self, setting: str, index: int) -> BatchRecord | None:
@@ -68,33 +80,51 @@ class Journal:
     def _check(self, identity: dict[str, Any]) -> None:
         path = self.folder / RUN
         if not path.is_file():
-            write_whole(path, json.dumps(identity, indent=1) + "\n")
+            write_whole(path, json.dumps(identity | {"begun": self.begun}, indent=1) + "\n")
             return
         found = json.loads(path.read_text(encoding="utf-8"))
+        self.begun = found.pop("begun", self.begun)
+        for name in self.ignored:
+            if found.get(name) != identity.get(name):
+                logger.warning(
+                    "the run was begun with %s %s; it goes on with %s", name, found.get(name), identity.get(name)
+                )
+            found[name] = identity.get(name)
         difference = first_difference(found, identity)
         if difference is not None:
             where, there, here = difference
             raise ValueError(
                 f"output_dir {str(self.folder)!r} holds another run: {where} is {there!r} there and {here!r} here; "
-                "choose another folder, or go on with the same settings on the same machine."
+                "choose another folder, or go on with the same settings, code and machine."
             )
 
     def _read(self) -> dict[tuple[str, int], BatchRecord]:
-        """Whole lines; a torn last one is taken out of the file."""
+        """Whole lines whose pictures are there; others, and a torn last line, are taken out of the file."""
         path = self.folder / BATCHES
         if not path.is_file():
             return {}
+        text = path.read_text(encoding="utf-8", errors="replace")
         records, whole = {}, []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = BatchRecord.model_validate_json(line)
-            except ValidationError:
-                continue
+        for number, line in enumerate(text.splitlines(keepends=True), start=1):
+            if not line.endswith("\n"):  # torn: lines are written with their end
+                break
+            record = _parsed(line, number, path)
             if all((self.folder / file).is_file() for file in record.files):
                 records[record.setting, record.index] = record
                 whole.append(line)
-        write_whole(path, "".join(f"{line}\n" for line in whole))
+        if "".join(whole) != text:
+            write_whole(path, "".join(whole))
         return records
+
+
+def _parsed(line: str, number: int, path: Path) -> BatchRecord:
+    try:
+        return BatchRecord.model_validate_json(line)
+    except ValidationError as error:
+        raise ValueError(
+            f"line {number} of {str(path)!r} is no finished batch ({first_problem(error)}); take the line out, and its "
+            "batch is painted again."
+        ) from error
 
 
 def first_difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] | None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -63,10 +64,14 @@ def _memory_bytes() -> int:
         return 0
 
 
+@cache
 def _git_revision(folder: Path) -> str | None:
-    """The commit that the package's folder is at, with `+changes` where files differ; None outside a checkout."""
+    """The last commit that changed the package, with `+changes` where its files differ; None outside a checkout.
+
+    Asked once: what a process runs is what it loaded, whatever is committed meanwhile.
+    """
     try:
-        revision = _git(folder, "rev-parse", "HEAD")
+        revision = _git(folder, "log", "-1", "--format=%H", "--", ".")
         return revision + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -40,7 +40,8 @@ def measure_memory(
         "device": work.device,
         "dtype": work.dtype,
         "threads": work.threads,
-        "prompt": work.prompts[0],
+        "prompts": work.prompts[: work.batch_size],
+        "compiled": work.compiled,
         "seed": work.seed,
         "guidance_scale": work.guidance_scale,
     }

@@ -1,6 +1,10 @@
 """One setting that paints: its own wrapper around shared weights, and what a batch under it took and did."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,6 +15,7 @@ from hart.benchmark.settings import NamedSetting
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache_benchmark import timed
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.modules.models.transformer.generation import paints_one_by_one
 from hart.pipeline import HARTPipeline
 
 GRAPHS_PER_LAYER = 8
@@ -23,12 +28,14 @@ class BatchRecord(BaseModel):
     Args:
         setting, index: which.
         pictures: how many.
+        generations: passes of the transformer over all stages; on a CPU one per picture, on a GPU one per batch.
         seconds: text, stages and decoder together.
         parts: seconds of text, decoder, transformer and diffusion_head (the last two are inside the stages).
         stages: seconds per stage.
-        hits: by branch and stage (as text), how many layers reused, over all pictures.
+        hits: by branch and stage (as text), how many layers reused, over all generations.
         hit_count, decisions: over all branches and stages.
         flops_computed, flops_saved: of the transformer's branches.
+        stage_flops: computed by stage.
         cache_peak_bytes: most that the cache held for one generation.
         files: the pictures, relative to the output folder.
     """
@@ -37,6 +44,7 @@ class BatchRecord(BaseModel):
     setting: str
     index: int
     pictures: int
+    generations: int
     seconds: float
     parts: dict[str, float]
     stages: list[float]
@@ -45,6 +53,7 @@ class BatchRecord(BaseModel):
     decisions: int
     flops_computed: int
     flops_saved: int
+    stage_flops: list[int]
     cache_peak_bytes: int
     files: list[str] = []
 
@@ -85,6 +94,7 @@ class Painter:
         model, device = self.model, self.model.device
         with (
             model.separate_statistics() as statistics,
+            operations_by_stage() as operations,
             timed(model.diffloss, "sample", device) as head,
             timed(model, "run_blocks", device) as blocks,
         ):
@@ -102,23 +112,27 @@ class Painter:
             setting=self.setting.name,
             index=batch.index,
             pictures=len(batch.prompts),
+            generations=len(batch.prompts) if paints_one_by_one(device) else 1,
             seconds=timings["text"] + sum(timings["stages"]) + timings["decoder"],
             parts=parts,
             stages=timings["stages"],
-            **self._counts(statistics(), len(batch.prompts)),
+            **self._counts(statistics(), operations, len(batch.prompts)),
         )
         return record, output.images.cpu()
 
-    def _counts(self, statistics: dict[str, Any], pictures: int) -> dict[str, Any]:
+    def _counts(self, statistics: dict[str, Any], operations: Counter[int], pictures: int) -> dict[str, Any]:
         computed, saved = statistics["flops_computed"], statistics["flops_saved"]
+        by_stage = [operations[index] for index in range(len(self.model.config.patch_nums))]
         if self.setting.config.changes_nothing:  # nothing counts where there is no cache
-            computed = full_flops(self.model, pictures)
+            by_stage = full_flops(self.model, pictures)
+            computed = sum(by_stage)
         return {
             "hits": statistics["hits_per_branch_and_stage"],
             "hit_count": statistics["hits"],
             "decisions": statistics["hits"] + sum(statistics["misses"].values()),
             "flops_computed": computed,
             "flops_saved": saved,
+            "stage_flops": by_stage,
             "cache_peak_bytes": statistics["cache_peak_bytes"],
         }
 
@@ -127,12 +141,30 @@ class Painter:
         self.model.reset_cache_statistics()
 
 
-def full_flops(model: EnhancedHARTForT2I, pictures: int) -> int:
-    """Operations of the transformer's branches where everything is computed, for so many pictures under guidance."""
-    config = model.config
-    counter = FlopCounter(model.blocks, config.patch_nums)
-    counter.stage(0, (2 * pictures, config.context_token, config.embed_dim))
-    return counter.totals()[1]
+def full_flops(model: EnhancedHARTForT2I, pictures: int) -> list[int]:
+    """Operations of the transformer's branches where everything is computed, by stage, for pictures under guidance."""
+    config, up_to = model.config, [0]
+    for count in range(1, len(config.patch_nums) + 1):
+        counter = FlopCounter(model.blocks, config.patch_nums[:count])
+        counter.stage(0, (2 * pictures, config.context_token, config.embed_dim))
+        up_to.append(counter.totals()[1])
+    return [after - before for before, after in pairwise(up_to)]
+
+
+@contextmanager
+def operations_by_stage() -> Iterator[Counter[int]]:
+    """Operations that generations inside do, by stage; statistics hold their sum alone. For one thread."""
+    totals, done = FlopCounter.totals, Counter[int]()
+
+    def noted(counter: FlopCounter) -> tuple[int, int]:
+        done.update(counter.done)
+        return totals(counter)
+
+    FlopCounter.totals = noted  # type: ignore[method-assign, assignment]
+    try:
+        yield done
+    finally:
+        FlopCounter.totals = totals  # type: ignore[method-assign]
 
 
 def compile_branches(model: EnhancedHARTForT2I, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Peak memory of one picture under one setting, in a process of its own: `python -m hart.benchmark.peak REQUEST.json`.
+"""Peak memory of one batch under one setting, in a process of its own: `python -m hart.benchmark.peak REQUEST.json`.
 
 A process's peak holds whatever was painted before, so every setting gets a fresh one.
 """
@@ -14,10 +14,11 @@ from hart.benchmark.settings import NamedSetting
 
 
 def measure_peak(request: dict[str, Any], setting: NamedSetting) -> dict[str, Any]:
-    """Load the model in a fresh process, paint one picture, and report.
+    """Load the model in a fresh process, paint one batch, and report.
 
     Args:
-        request: `checkpoint`, `text_model_path`, `device`, `dtype`, `prompt`, `seed`, `guidance_scale`, `threads`.
+        request: `checkpoint`, `text_model_path`, `device`, `dtype`, `prompts`, `seed`, `guidance_scale`, `threads`,
+            `compiled`.
         setting: under which.
 
     Returns:
@@ -41,6 +42,7 @@ def measure_peak(request: dict[str, Any], setting: NamedSetting) -> dict[str, An
 def _paint(request: dict[str, Any]) -> dict[str, Any]:
     import torch
 
+    from hart.benchmark.painter import compile_branches
     from hart.modules.cache_config import HARTCacheConfig
     from hart.pipeline import HARTPipeline
     from hart.utils.memory import PeakMemory
@@ -54,9 +56,14 @@ def _paint(request: dict[str, Any]) -> dict[str, Any]:
         progress=False,
         cache=HARTCacheConfig.from_dict(request["config"]),
     )
+    arguments = {name: request[name] for name in ("guidance_scale", "seed")}
+    arguments |= {"output_type": "pt", "batch_size": len(request["prompts"])}
+    if request["compiled"]:
+        compile_branches(pipeline.model)
+        pipeline(request["prompts"], **arguments)  # what compiling takes is no part of painting
     memory = PeakMemory(pipeline.device)
     memory.restart()
-    pipeline(request["prompt"], guidance_scale=request["guidance_scale"], seed=request["seed"], output_type="pt")
+    pipeline(request["prompts"], **arguments)
     return {
         "method": memory.method,
         "peak_bytes": memory.peak_bytes(),

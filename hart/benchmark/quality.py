@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hart.benchmark.bootstrap import bootstrap_interval
+from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, score_interval
 from hart.benchmark.features import Features, feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture
 from hart.benchmark.psnr import PSNR_CAP, psnr
-from hart.benchmark.results import Quality
+from hart.benchmark.results import Interval, Quality
 from hart.evaluation import ATTRIBUTES, PictureCheck, Scene, check_pictures
 from hart.modules.models.autoencoder import HARTAutoEncoder
 
@@ -38,10 +38,17 @@ class Judge:
         vae: the checkpoint's tokenizer, whose encoder gives the features.
         folder: that pictures' names are relative to.
         scenes: what every picture should show; None where no program can tell.
+        prompts: of every picture, so that pictures of one prompt count as one witness; None: all are different.
     """
 
-    def __init__(self, vae: HARTAutoEncoder, folder: Path, scenes: Sequence[Scene] | None):
-        self.vae, self.folder, self.scenes = vae, folder, scenes
+    def __init__(
+        self,
+        vae: HARTAutoEncoder,
+        folder: Path,
+        scenes: Sequence[Scene] | None,
+        prompts: Sequence[str] | None = None,
+    ):
+        self.vae, self.folder, self.scenes, self.prompts = vae, folder, scenes, prompts
 
     def judge(self, files_by_setting: Sequence[Sequence[str]]) -> list[Quality]:
         """Figures of every setting's pictures beside no-cache's, which come first; all in the order of the scenes.
@@ -56,7 +63,9 @@ class Judge:
             plain = self._see(files_by_setting[0][part], part)
             for files, tally in zip(files_by_setting, tallies, strict=True):
                 tally.add(plain if tally is tallies[0] else self._see(files[part], part), plain)
-        return [tally.quality(tallies[0]) for tally in tallies]
+        count = len(files_by_setting[0])
+        prompts = [str(index) for index in range(count)] if self.prompts is None else self.prompts[:count]
+        return [tally.quality(tallies[0], prompts) for tally in tallies]
 
     def _see(self, files: Sequence[str], part: slice) -> "_Seen":
         pictures = np.stack([load_picture(self.folder / file) for file in files])
@@ -91,18 +100,20 @@ class _Tally:
         self.pooled.append(ours.features.pooled)
         self.checks += ours.checks
 
-    def quality(self, plain: "_Tally") -> Quality:
-        """The figures, beside no-cache's."""
+    def quality(self, plain: "_Tally", prompts: Sequence[str]) -> Quality:
+        """The figures, beside no-cache's, whose own drop is 0 by definition."""
         quality = Quality(
-            psnr=None if self is plain else bootstrap_interval(self.psnr, "median"),
-            ssim=bootstrap_interval(self.ssim),
-            feature_distance=bootstrap_interval(self.distance),
+            psnr=None if self is plain else bootstrap_interval(self.psnr, "median", prompts),
+            ssim=bootstrap_interval(self.ssim, groups=prompts),
+            feature_distance=bootstrap_interval(self.distance, groups=prompts),
             frechet=frechet_distance(np.concatenate(self.pooled), np.concatenate(plain.pooled)),
         )
         if self.checks:
             shown, shown_plain = _shown(self.checks), _shown(plain.checks)
-            quality.prompt_score = bootstrap_interval(shown)
-            quality.prompt_drop = bootstrap_interval([b - a for a, b in zip(shown, shown_plain, strict=True)])
+            nothing = Interval(value=0, low=0, high=0)
+            quality.prompt_score = score_interval(shown, prompts)
+            quality.prompt_drop = nothing if self is plain else drop_interval(shown_plain, shown, prompts)
+            quality.smallest_drop = drop_interval(shown_plain, shown_plain, prompts).high
             quality.attributes = {
                 name: float(np.mean([getattr(check, name) for check in self.checks])) for name in ATTRIBUTES
             }

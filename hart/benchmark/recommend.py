@@ -9,7 +9,11 @@ QUALITY_DROP, BALANCE_DROP, SPEED_DROP = 0.01, 0.03, 0.15
 """Most that a setting may lose of the prompt score for a goal, as a share of pictures."""
 
 QUALITY_DECIBELS, BALANCE_DECIBELS, SPEED_DECIBELS = 30.0, 25.0, 18.0
-"""Least median PSNR to no-cache for a goal where no program can judge prompts."""
+"""Least median PSNR to no-cache for a goal.
+
+For quality and balance it counts beside the prompt score, because the program that judges prompts does not see fine
+detail; for speed only where no program judges.
+"""
 
 
 def recommend(results: Results) -> list[Recommendation]:
@@ -22,21 +26,35 @@ def recommend(results: Results) -> list[Recommendation]:
         among = "of all that was measured"
         smallest = _smallest(results.settings, among)
         return [_fastest("speed", results.settings, among), *([smallest] if smallest is not None else [])]
-    careful = [s for s in others if _loses_at_most(s, QUALITY_DROP, QUALITY_DECIBELS) or _is_not_worse(s)]
-    balanced = [s for s in others if _loses_at_most(s, BALANCE_DROP, BALANCE_DECIBELS)]
-    quick = [s for s in others if _loses_at_most(s, SPEED_DROP, SPEED_DECIBELS)]
-    judged = plain.quality.prompt_score is not None
-    found = [
-        _fastest("speed", [plain, *quick], _limit(judged, SPEED_DROP, SPEED_DECIBELS)),
-        _fastest("balance", [plain, *balanced], _limit(judged, BALANCE_DROP, BALANCE_DECIBELS)),
-        _fastest(
-            "quality",
-            [plain, *careful],
-            _limit(judged, QUALITY_DROP, QUALITY_DECIBELS) + (", or 3% and within chance" if judged else ""),
-        ),
+    balanced = [s for s in others if _keeps_prompts(s, BALANCE_DROP) and _is_near(s, BALANCE_DECIBELS)]
+    careful = [
+        s for s in others if (_keeps_prompts(s, QUALITY_DROP) or _is_not_worse(s)) and _is_near(s, QUALITY_DECIBELS)
     ]
-    smallest = _smallest([plain, *balanced], _limit(judged, BALANCE_DROP, BALANCE_DECIBELS))
+    quick = [
+        s
+        for s in others
+        if _keeps_prompts(s, SPEED_DROP) and (s.quality.prompt_drop is not None or _is_near(s, SPEED_DECIBELS))
+    ]
+    judged = plain.quality.prompt_score is not None
+    of_balanced = _limit(judged, f"{BALANCE_DROP:.0%}", BALANCE_DECIBELS)
+    of_careful = _limit(judged, f"{QUALITY_DROP:.0%} (or {BALANCE_DROP:.0%} and within chance)", QUALITY_DECIBELS)
+    of_quick = (
+        f"of those that lose at most {SPEED_DROP:.0%} of prompts" if judged else _limit(False, "", SPEED_DECIBELS)
+    )
+    found = [
+        _fastest("speed", [plain, *quick], of_quick),
+        _fastest("balance", [plain, *balanced], of_balanced),
+        _fastest("quality", [plain, *careful], of_careful),
+    ]
+    _say_what_is_unseen(found[-1], plain.quality.smallest_drop)
+    smallest = _smallest([plain, *balanced], of_balanced)
     return [*found, *([smallest] if smallest is not None else [])]
+
+
+def _say_what_is_unseen(careful: Recommendation, smallest_drop: float | None) -> None:
+    """A run of few pictures cannot vouch for the limit of quality."""
+    if smallest_drop is not None and smallest_drop > QUALITY_DROP:
+        careful.why += f" Drops below {100 * smallest_drop:.1f} points may stay unseen in a run of so few pictures."
 
 
 def _is_judged(setting: Setting) -> bool:
@@ -44,17 +62,23 @@ def _is_judged(setting: Setting) -> bool:
     return any(figure is not None for figure in (quality.prompt_score, quality.psnr, quality.ssim))
 
 
-def _limit(judged: bool, drop: float, decibels: float) -> str:
-    if judged:
-        return f"of those that lose at most {drop:.0%} of prompts"
-    return f"of those whose median PSNR to no-cache is at least {decibels:.0f} dB"
+def _limit(judged: bool, drop: str, decibels: float) -> str:
+    near = f"whose median PSNR to no-cache is at least {decibels:.0f} dB"
+    return f"of those that lose at most {drop} of prompts and {near}" if judged else f"of those {near}"
 
 
-def _loses_at_most(setting: Setting, drop: float, decibels: float) -> bool:
+def _keeps_prompts(setting: Setting, drop: float) -> bool:
+    """Whether the loss of the prompt score is small enough; nothing is asked where no program judged."""
+    loss = setting.quality.prompt_drop
+    return loss is None or loss.value <= drop
+
+
+def _is_near(setting: Setting, decibels: float) -> bool:
+    """Whether pictures are near to no-cache's; nothing is asked where only prompts were judged."""
     quality = setting.quality
-    if quality.prompt_drop is not None:
-        return quality.prompt_drop.value <= drop
-    return quality.psnr is not None and quality.psnr.value >= decibels
+    if quality.psnr is None:
+        return quality.prompt_drop is not None
+    return quality.psnr.value >= decibels
 
 
 def _is_not_worse(setting: Setting) -> bool:
@@ -95,7 +119,8 @@ def _smallest(allowed: Sequence[Setting], among: str) -> Recommendation | None:
 def _quality_words(setting: Setting) -> str:
     quality = setting.quality
     if quality.prompt_drop is not None:
-        return f"prompt score {_change(quality.prompt_drop)}"
+        near = "" if quality.psnr is None else f", median PSNR {quality.psnr.value:.1f} dB to no-cache"
+        return f"prompt score {_change(quality.prompt_drop)}{near}"
     if quality.psnr is None:
         return "its pictures were not judged"
     return f"median PSNR {quality.psnr.value:.1f} dB to no-cache (no program judges prompts here)"

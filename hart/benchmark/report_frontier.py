@@ -96,7 +96,7 @@ def _frontier(
 
 def _caption(absent: Sequence[str]) -> str:
     text = (
-        "Up and to the right is better. Bars are quartiles of the speed-up and the bootstrap interval of the quality. "
+        "Up and to the right is better. Bars are quartiles of the speed-up and the 95% interval of the quality. "
         "The line joins the settings that no other beats in both. Numbers are those of the table."
     )
     if absent:

@@ -1,4 +1,4 @@
-"""Heat maps: similarities by layer and stage, hits by setting and stage."""
+"""Heat maps: similarities by layer and stage, operations computed by setting and stage."""
 
 import math
 from collections.abc import Sequence
@@ -42,28 +42,27 @@ def similarity_maps(results: Results) -> svg.Plot | None:
     )
 
 
-def hit_maps(results: Results) -> svg.Plot | None:
-    """Share of layers that reused, by setting and stage per branch; None where no setting reuses anything."""
-    chosen = [setting for setting in results.settings if any(map(any, map(dict.values, setting.hits.values())))]
+def computed_map(results: Results) -> svg.Plot | None:
+    """Share of the blocks' operations that were computed, by setting and stage; None where nothing counted them."""
+    chosen = [setting for setting in results.settings if setting.computed]
     if not chosen:
         return None
-    stages = sorted({int(stage) for setting in chosen for hits in setting.hits.values() for stage in hits})
-    tables: dict[str, list[Row]] = {
-        title: [[setting.hits.get(branch, {}).get(str(stage)) for stage in stages] for setting in chosen]
-        for branch, title in BRANCHES.items()
+    stages = [side * side for side in results.work.patch_nums]
+    table: dict[str, list[Row]] = {
+        "operations computed": [[setting.computed.get(str(stage)) for stage in stages] for setting in chosen]
     }
     names = [setting.name for setting in chosen]
     return svg.draw_plot(
-        "hits",
-        "What was reused",
+        "computed",
+        "What was computed",
         lambda figure, width: _draw(
-            figure, width, tables, names, stages, Normalize(0, 1), ("", "share of layers that reused")
+            figure, width, table, names, stages, Normalize(0, 1), ("", "share of no-cache's operations")
         ),
-        _heights(tables, names),
-        alt=f"Heat maps of the share of layers that reused, by stage, for {len(chosen)} settings: {', '.join(names)}.",
+        _heights(table, names),
+        alt=f"Heat map of the share of operations computed, by stage, for {len(chosen)} settings: {', '.join(names)}.",
         caption=(
-            "Share of layers that reused at each stage, averaged over pictures; crossed cells were not measured. "
-            "Settings that reuse nothing are left out."
+            "Share of the transformer blocks' operations at each stage that a setting computed, of those of no-cache: "
+            "what is missing was reused, left out, or run without guidance."
         ),
     )
 
@@ -132,7 +131,7 @@ def _draw_map(axes: Axes, rows: Sequence[Row], scale: Normalize, colours: Colorm
             shade = float(scale(value))
             dark = shade < 0.55
             if value == 0:
-                _draw_cell(axes, row, column, "none", "0", svg.LINE)
+                _draw_cell(axes, row, column, "none", "0", svg.SOFT)
                 continue
             text = f"{value:.2f}".replace("0.", ".").replace("1.00", "1")
             _draw_cell(

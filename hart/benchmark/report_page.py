@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hart.benchmark import report_text
 from hart.benchmark.report_curves import threshold_curves
 from hart.benchmark.report_frontier import KIND_NAMES, psnr_frontier, score_frontier
-from hart.benchmark.report_maps import hit_maps, similarity_maps
+from hart.benchmark.report_maps import computed_map, similarity_maps
 from hart.benchmark.report_pictures import AMPLIFIED, picture_rows
 from hart.benchmark.report_table import Cell, price, table_columns, table_rows
 from hart.benchmark.report_times import time_bars
@@ -63,7 +63,7 @@ def page(results: Results, folder: Path) -> str:
         frontiers=[plot for plot in (score_frontier(results), psnr_frontier(results)) if plot],
         times=time_bars(results),
         similarity=similarity_maps(results),
-        hits=hit_maps(results),
+        computed=computed_map(results),
         curves=threshold_curves(results),
         sheet=picture_rows(results, folder),
         columns=table_columns(),
@@ -107,6 +107,7 @@ def facts(results: Results) -> dict[str, dict[str, Any]]:
         },
         "Work": {
             "checkpoint": work.checkpoint,
+            "weights (SHA-256)": "not known" if work.weights is None else work.weights[:12],
             "model": f"{work.depth} layers, width {work.embed_dim}",
             "token maps": ", ".join(map(str, work.patch_nums)),
             "pictures per setting": work.num_pictures,
@@ -121,6 +122,7 @@ def facts(results: Results) -> dict[str, dict[str, Any]]:
             "threads": work.threads,
             "compiled": "yes" if work.compiled else "no",
             "memory by": method,
-            "begun": results.created,
+            "begun": results.begun or "not known",
+            "put together": results.created,
         },
     }

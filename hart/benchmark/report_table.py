@@ -110,5 +110,5 @@ _COLUMNS: dict[str, Column] = {
     "Peak memory": _memory,
     "Cache": lambda setting: Cell(words.size(setting.memory.cache_peak_bytes), key=setting.memory.cache_peak_bytes),
     "Hits": lambda setting: Cell(words.percent(setting.hit_rate), key=setting.hit_rate),
-    "FLOPs saved": lambda setting: Cell(words.percent(setting.flops_saved), key=setting.flops_saved),
+    "FLOPs of the blocks saved": lambda setting: Cell(words.percent(setting.flops_saved), key=setting.flops_saved),
 }

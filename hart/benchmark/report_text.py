@@ -86,10 +86,28 @@ def drop_in_words(drop: Interval | None) -> str:
     change = f"{100 * abs(drop.value):.1f} points {'less' if drop.value >= 0 else 'more'} than no-cache"
     interval = f"interval {change_limits(drop)}"
     if is_chance(drop):
-        if drop.low == drop.high:
-            return "no difference to no-cache: every picture scored alike"
+        if drop.low == drop.high == 0:
+            return "the reference itself"
         return f"no difference to no-cache that this run could tell from chance ({interval})"
     return f"{change} ({interval})"
+
+
+def sight_in_words(smallest: float | None, pictures: int) -> str:
+    """How small a drop of the prompt score a run can see; empty where nobody judged."""
+    if smallest is None:
+        return ""
+    return (
+        f"With {pictures} pictures a drop of less than {100 * smallest:.1f} points may stay unseen: where no picture's "
+        "verdict changes, the interval reaches as far."
+    )
+
+
+def few_pictures_in_words(pictures: int) -> str:
+    """What the Frechet distance is worth with so many pictures."""
+    return (
+        f"The Fréchet distance is of {pictures} pictures only: it is biased upwards for few (thousands are usual), so "
+        "it compares settings of this run and nothing else."
+    )
 
 
 def speed_in_words(speed_up: Spread) -> str:

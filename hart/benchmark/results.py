@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hart.utils.files import first_problem, write_whole
+from hart.utils.files import write_whole
+from hart.utils.records import first_problem
 
 FORMAT = 1
 """Version of the JSON; a reader refuses any other and says so."""
@@ -29,7 +30,7 @@ class Spread(_Part):
 
 
 class Interval(_Part):
-    """A value with its bootstrap interval over pictures."""
+    """A value with its 95% interval over pictures."""
 
     value: float
     low: float
@@ -56,7 +57,14 @@ class Machine(_Part):
 
 
 class Work(_Part):
-    """What was painted, and how."""
+    """What was painted, and how.
+
+    Args:
+        prompts: of every picture.
+        weights: digest of the image model's (SHA-256).
+        metadata: what judges know of the prompts, an entry per prompt of their file; picture i has entry i modulo their
+            number.
+    """
 
     checkpoint: str
     patch_nums: list[int]
@@ -71,6 +79,8 @@ class Work(_Part):
     guidance_scale: float
     seed: int
     prompts: list[str]
+    weights: str | None = None
+    metadata: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class Quality(_Part):
@@ -80,6 +90,8 @@ class Quality(_Part):
         prompt_score: share of pictures that show all that the prompt asks for.
         attributes: the same per attribute.
         prompt_drop: no-cache's score minus this one, paired by picture.
+        smallest_drop: a true drop smaller than this may stay unseen: where no picture's verdict changes, the interval
+            of the drop reaches up to here.
         psnr: against no-cache's picture of the same seed, in dB; median, infinite values capped at 100.
         ssim: the same, mean.
         feature_distance: mean distance of features to no-cache's.
@@ -89,6 +101,7 @@ class Quality(_Part):
     prompt_score: Interval | None = None
     attributes: dict[str, float] = Field(default_factory=dict)
     prompt_drop: Interval | None = None
+    smallest_drop: float | None = None
     psnr: Interval | None = None
     ssim: Interval | None = None
     feature_distance: Interval | None = None
@@ -117,8 +130,9 @@ class Setting(_Part):
         parts: seconds per batch of text, decoder, transformer, diffusion_head.
         stages: seconds per batch and stage, by token count as text.
         hit_rate: hits over decisions.
-        hits: per branch ("attn", "mlp"), stage as text: share of layers that reused, averaged over pictures.
+        hits: per branch ("attn", "mlp"), stage as text: share of layers that reused, averaged over generations.
         flops_saved: share of the branches' operations that were saved.
+        computed: share of no-cache's operations that were computed, by stage as text.
         folder: where its pictures lie, relative to the results.
     """
 
@@ -135,6 +149,7 @@ class Setting(_Part):
     hits: dict[str, dict[str, float]]
     flops_computed: int
     flops_saved: float
+    computed: dict[str, float] = Field(default_factory=dict)
     memory: Memory
     quality: Quality
     folder: str | None = None
@@ -163,7 +178,12 @@ class Recommendation(_Part):
 
 
 class Results(_Part):
-    """A whole run; `settings[0]` is no-cache."""
+    """A whole run; `settings[0]` is no-cache.
+
+    Args:
+        created, begun: when these results were put together, and when the run's first call began.
+        partial: of a run that was stopped, or is not done yet: complete rounds only.
+    """
 
     format: int = FORMAT
     created: str
@@ -173,6 +193,8 @@ class Results(_Part):
     settings: list[Setting]
     similarity: Similarity | None = None
     recommendations: list[Recommendation] = Field(default_factory=list)
+    partial: bool = False
+    begun: str | None = None
 
     def setting(self, name: str) -> Setting:
         """The setting of this name.

@@ -1,9 +1,11 @@
 """A benchmark: the same prompts and seeds under every setting in turn, resumable, then judged and put together."""
 
+import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ from hart.benchmark.memory import measure_memory
 from hart.benchmark.painter import Batch, Painter, compile_branches
 from hart.benchmark.quality import Judge, need_metrics
 from hart.benchmark.recommend import recommend
-from hart.benchmark.results import Machine, Results, Work
+from hart.benchmark.results import Machine, Quality, Results, Work
 from hart.benchmark.settings import NamedSetting
-from hart.benchmark.similarity import measured_table, needs_table, similarity_table
+from hart.benchmark.similarity import MeasuredTable, measured_table, needs_table, similarity_table
 from hart.benchmark.work import WorkRequest, batches, describe_work, scenes_of
 from hart.pipeline import HARTPipeline
 
@@ -39,10 +41,12 @@ def run_benchmark(
     progress: bool = True,
     command: str = "run_benchmark",
     speed_only: bool = False,
+    any_revision: bool = False,
 ) -> Results:
     """Measure settings and write `results.json`.
 
-    Finished batches stay in the folder; the same call goes on where a killed one stopped. A setting with an adaptive
+    Finished batches stay in the folder; the same call goes on where a killed one stopped. A run that is interrupted, or
+    whose disk is full, leaves results of its complete rounds. A setting with an adaptive
     threshold then begins to adapt anew.
 
     Args:
@@ -55,6 +59,7 @@ def run_benchmark(
         progress: show a bar with the time left.
         command: how it was called, for the record.
         speed_only: do not judge pictures; the same call without it judges what was painted.
+        any_revision: go on with a run that another revision of the code began.
 
     Raises:
         ImportError: the packages for quality are missing; the message names the extra.
@@ -65,30 +70,82 @@ def run_benchmark(
         need_metrics()
     work = describe_work(pipeline, checkpoint, request)
     machine = this_machine(pipeline.device)
-    journal = Journal(Path(folder), identity(settings, work, machine))
+    ignored = ("git_revision",) if any_revision else ()
+    journal = Journal(Path(folder), identity(settings, work, machine), ignored)
     table = None
-    if not speed_only or any(map(needs_table, settings)):
+    if not speed_only or any(needs_table(setting.config) for setting in settings):
         table = measured_table(pipeline, work, journal.folder)
         settings = [_with_table(setting, table.path) for setting in settings]
+    run = _Run(command, settings, work, machine, journal, table)
     if request.compiled:
         compile_branches(pipeline.model)
-    _paint(pipeline, settings, work, journal, progress)
+    try:
+        _paint(pipeline, settings, work, journal, progress)
+    except (KeyboardInterrupt, OSError, RuntimeError):
+        run.save_what_is_there()
+        raise
+    qualities = [Quality() for _ in settings]
+    if not speed_only:
+        judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work), work.prompts)
+        qualities = judge.judge([one.files for one in run.finished()])
     peaks = {}
     if memory:
+        run.save(qualities, partial=True)
         peaks = measure_memory(settings, work, checkpoint, text_model_path, journal.folder, progress)
-    judge = None if speed_only else Judge(pipeline.model.vae, journal.folder, scenes_of(work))
-    finished = [Finished(setting, journal.of(setting.name), peaks.get(setting.name)) for setting in settings]
-    results = Results(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-        machine=machine,
-        work=work,
-        settings=assemble(finished, work, judge),
-        similarity=None if table is None else similarity_table(table, work),
-    )
-    results.recommendations = recommend(results)
-    results.to_json(journal.folder / RESULTS)
-    return results
+    return run.save(qualities, peaks)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What results are made of, besides quality and peaks."""
+
+    command: str
+    settings: Sequence[NamedSetting]
+    work: Work
+    machine: Machine
+    journal: Journal
+    table: MeasuredTable | None
+
+    def finished(self, peaks: Mapping[str, Any] | None = None) -> list[Finished]:
+        """Every setting with the batches that all settings have."""
+        rounds = complete_rounds(self.journal, self.settings)
+        return [
+            Finished(
+                setting,
+                [record for record in self.journal.of(setting.name) if record.index in rounds],
+                (peaks or {}).get(setting.name),
+            )
+            for setting in self.settings
+        ]
+
+    def save(
+        self, qualities: Sequence[Quality], peaks: Mapping[str, Any] | None = None, partial: bool = False
+    ) -> Results:
+        """Put together and write `results.json`."""
+        results = Results(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=self.command,
+            machine=self.machine,
+            work=self.work,
+            settings=assemble(self.finished(peaks), self.work, qualities),
+            similarity=None if self.table is None else similarity_table(self.table, self.work),
+            partial=partial,
+            begun=self.journal.begun,
+        )
+        results.recommendations = recommend(results)
+        results.to_json(self.journal.folder / RESULTS)
+        return results
+
+    def save_what_is_there(self) -> None:
+        """Results of the complete rounds, unjudged; nothing where there are none, or the disk is full."""
+        with suppress(OSError):
+            if complete_rounds(self.journal, self.settings):
+                self.save([Quality() for _ in self.settings], partial=True)
+
+
+def complete_rounds(journal: Journal, settings: Sequence[NamedSetting]) -> set[int]:
+    """Numbers of the batches that every setting has painted."""
+    return set.intersection(*({record.index for record in journal.of(setting.name)} for setting in settings))
 
 
 def identity(settings: Sequence[NamedSetting], work: Work, machine: Machine) -> dict[str, Any]:
@@ -96,14 +153,23 @@ def identity(settings: Sequence[NamedSetting], work: Work, machine: Machine) -> 
     ours = machine.model_dump()
     return {
         "work": work.model_dump(),
+        "git_revision": machine.git_revision,
         "machine": {name: ours[name] for name in ("processor", "cores", "accelerator", "python", "torch", "hart")},
-        "settings": {setting.name: setting.config.to_dict() for setting in settings},
+        "settings": {setting.name: _by_content(setting.config.to_dict()) for setting in settings},
     }
+
+
+def _by_content(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings with their table's digest in place of its path: the same table may lie elsewhere."""
+    path = config["sim_path"]
+    if path is None or not Path(path).is_file():
+        return config
+    return config | {"sim_path": f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"}
 
 
 def _with_table(setting: NamedSetting, path: Path) -> NamedSetting:
     """Settings that want a calibrated table and name none get the run's own."""
-    if not needs_table(setting):
+    if not needs_table(setting.config):
         return setting
     return replace(setting, config=replace(setting.config, sim_path=str(path)))
 

@@ -1,5 +1,6 @@
 """Which settings a benchmark measures: presets, peers, JSON files and sweeps, each with a name and a reason."""
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from hart.benchmark.peers import peer_names, read_peer
 from hart.benchmark.results import Kind
 from hart.benchmark.sweeps import sweep
 from hart.modules.cache.presets import read_presets
+from hart.modules.cache.proposal import CacheProposal
 from hart.modules.cache.registry import unknown
 from hart.modules.cache_config import HARTCacheConfig
 
@@ -66,7 +68,7 @@ def choose_settings(
     Args:
         patch_nums, depth: of the model.
         names: presets and peers. Without names, files and sweeps: all presets and peers that fit the pyramid.
-        paths: JSON files of `HARTCacheConfig`; a setting has its file's name.
+        paths: JSON files of `HARTCacheConfig` or `CacheProposal`; a setting has its file's name.
         sweeps: `field=start:stop:step`, `field=a,b,c` or `refresh`.
         base: preset or peer that sweeps start from.
 
@@ -78,14 +80,44 @@ def choose_settings(
         chosen += _all_that_fit(patch_nums)
     chosen += [named_setting(name, patch_nums) for name in names if name != BASELINE]
     for path in paths:
-        config = HARTCacheConfig.from_json(path)
-        chosen.append(NamedSetting(Path(path).stem, "file", f"Settings of {Path(path).name}.", config))
+        chosen.append(read_setting(Path(path)))
     for text in sweeps:
         start = named_setting(base, patch_nums)
         for name, config in sweep(text, start.config):
             chosen.append(NamedSetting(name, "sweep", f"{base} with {name}.", config))
     _check(chosen, [side * side for side in patch_nums], depth)
     return chosen
+
+
+def read_setting(path: Path) -> NamedSetting:
+    """A setting from a JSON file of `HARTCacheConfig` or of a planner's `CacheProposal`, named after the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is neither.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if isinstance(content, dict) and "verified" in content:
+        return plan_setting(path.stem, CacheProposal.from_json(path))
+    return NamedSetting(path.stem, "file", f"Settings of {path.name}.", HARTCacheConfig.from_json(path))
+
+
+def plan_setting(name: str, plan: CacheProposal) -> NamedSetting:
+    """A plan with its evidence as the reason."""
+    floor = "" if plan.min_psnr is None else f" and a median PSNR of {plan.min_psnr:g} dB"
+    why = f"Planned for a drop of at most {plan.max_quality_drop:.1%}{floor} (judged by {plan.judged_by}): "
+    found = plan.chosen
+    if found is None:
+        why += "nothing faster keeps that"
+    else:
+        why += (
+            f"{found.speed_up:.2f}x as fast at a drop of {found.quality_drop:.1%} ({found.drop_low:.1%} to "
+            f"{found.drop_high:.1%}) and {found.psnr:.1f} dB on {found.pictures} other pictures"
+        )
+    return NamedSetting(name, "plan", f"{why}; {len(plan.tried)} settings tried.", plan.config)
 
 
 def _all_that_fit(patch_nums: Sequence[int]) -> list[NamedSetting]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hart.benchmark.results import Similarity, Work
-from hart.benchmark.settings import NamedSetting
 from hart.benchmark.work import EMBEDDED
 from hart.evaluation import draw_scenes
 from hart.modules.cache.calibration import Calibration
+from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 
@@ -52,9 +52,9 @@ def measured_table(pipeline: HARTPipeline, work: Work, folder: Path) -> Measured
     return MeasuredTable(path, Calibration.from_json(path).table())
 
 
-def needs_table(setting: NamedSetting) -> bool:
-    """Whether a setting decides by a calibrated table and names none."""
-    return setting.config.estimator == "calibrated" and setting.config.sim_path is None
+def needs_table(config: HARTCacheConfig) -> bool:
+    """Whether settings decide by a calibrated table and name none."""
+    return config.estimator == "calibrated" and config.sim_path is None
 
 
 def _prompts(work: Work, count: int) -> list[str]:

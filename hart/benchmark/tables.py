@@ -48,7 +48,7 @@ def markdown_table(results: Results) -> str:
     """The table that people read: a line per setting, fastest first below no-cache."""
     lines = [
         "| setting | speed-up (quartiles) | prompt score (95%) | drop, points (95%) | PSNR, dB | SSIM "
-        "| operations saved | peak over no-cache |",
+        "| block operations saved | peak over no-cache |",
         "|---|---|---|---|---|---|---|---|",
     ]
     first, *others = results.settings

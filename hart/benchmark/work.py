@@ -1,9 +1,11 @@
 """What a run paints: prompts and seeds, batch by batch, and the checkpoint that paints them."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,10 +13,12 @@ from hart import embedded_model_path
 from hart.benchmark.painter import Batch
 from hart.benchmark.results import Work
 from hart.evaluation import Scene, draw_scenes, parse_caption
+from hart.modules.models.transformer import HARTForT2I
 from hart.pipeline import HARTPipeline
 
 EMBEDDED = "embedded"
 SPLIT = "held-out"
+WEIGHT_FILES = ("*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class WorkRequest:
         prompts: texts, used again and again where there are fewer than N; empty: held-out scenes, which the embedded
             model can be judged on.
         compiled: the branches are compiled.
+        metadata: an entry per prompt, for exports; empty for none.
     """
 
     num_pictures: int = 32
@@ -37,6 +42,7 @@ class WorkRequest:
     seed: int = 0
     prompts: Sequence[str] = ()
     compiled: bool = False
+    metadata: Sequence[dict[str, Any]] = ()
 
     def __post_init__(self) -> None:
         for name in ("num_pictures", "batch_size"):
@@ -67,7 +73,25 @@ def describe_work(pipeline: HARTPipeline, checkpoint: str | os.PathLike[str] | N
         guidance_scale=request.guidance_scale,
         seed=request.seed,
         prompts=request.texts(),
+        weights=weights_digest(pipeline.model),
+        metadata=list(request.metadata),
     )
+
+
+def weights_digest(model: HARTForT2I) -> str:
+    """SHA-256 of the image model's weights: of the files that they were read from, else of the tensors."""
+    digest = hashlib.sha256()
+    folder = Path(model.config.name_or_path) if model.config.name_or_path else None
+    files = sorted(file for suffix in WEIGHT_FILES for file in folder.glob(suffix)) if folder is not None else []
+    for path in files:
+        with path.open("rb") as file:
+            while piece := file.read(2**20):
+                digest.update(piece)
+    if not files:
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def is_embedded(checkpoint: str | os.PathLike[str] | None) -> bool:

@@ -144,6 +144,7 @@ def _setting(
         hits={branch: _hits(reused, share, hit_rate) for branch, share in (("attn", 0.8), ("mlp", 1.0))},
         flops_computed=int(9.1e11 * (1 - hit_rate)),
         flops_saved=1.6 * hit_rate,
+        computed={str(stage): 1 - min(1.0, 5 * hit_rate) if stage in reused else 1.0 for stage in STAGES},
         memory=_memory(name, reused),
         quality=_quality(score, psnr),
         folder=f"pictures/{name.replace('/', '-').replace(' ', '-')}",

@@ -16,6 +16,23 @@ def test_seconds_are_compared_on_one_machine_only(results_of):
     assert other[-1] == "| fast | 1.25x | 2.00x | 70% | 70% |"
 
 
+def test_scores_of_other_prompts_or_seeds_are_not_compared(results_of):
+    here, there = (results_of(setting("no-cache", 1.0, 0.0)) for _ in range(2))
+    there.work.seed, there.work.prompts = 7, ["a bird"]
+    lines = compare_runs(here, there).splitlines()
+    assert lines[0] == "Not the same in both runs, so scores are not compared: seed: 0 and 7; prompts."
+    assert "prompt score" not in lines[2] and lines[-1] == "| no-cache | 1.00x | 1.00x | 1.000 | 1.000 |"
+
+
+def test_other_code_and_weights_are_noted(results_of):
+    here, there = (results_of(setting("no-cache", 1.0, 0.0)) for _ in range(2))
+    here.machine.git_revision, here.work.weights, there.work.weights = "abc", "1" * 64, "2" * 64
+    assert compare_runs(here, there).splitlines()[:2] == [
+        "Note: git revision: abc and None.",
+        "Note: weights: 111111111111 and 222222222222 (SHA-256).",
+    ]
+
+
 def test_other_settings_of_the_same_name_are_said(results_of):
     here, there = results_of(setting("a", 1.0)), results_of(setting("a", 1.0))
     there.settings[0].config = {"threshold": 0.1}

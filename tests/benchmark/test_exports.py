@@ -7,6 +7,7 @@ import torch
 
 from hart.benchmark.exports import EXPORTS
 from hart.benchmark.pictures import load_picture, save_picture
+from hart.benchmark.prompt_files import read_prompt_files
 from tests.benchmark.conftest import setting
 
 
@@ -48,6 +49,46 @@ def test_imagereward(run):
     entries = json.loads((place / "prompts.json").read_text())
     assert [entry["prompt"] for entry in entries] == ["a cat", "a dog"]
     assert [[number(place / file) for file in entry["generations"]] for entry in entries] == [[0, 2], [1]]
+
+
+def with_metadata(run, path, content):
+    """The run as if these were its prompts files."""
+    path.write_text(content)
+    results, folder, target = run
+    prompts, results.work.metadata = read_prompt_files([path])
+    results.work.prompts = [prompts[index % len(prompts)] for index in range(3)]
+    return results, folder, target
+
+
+def test_geneval_s_own_metadata_is_carried(run, tmp_path):
+    lines = [{"tag": "counting", "include": [{"class": "cat", "count": 2}], "prompt": "two cats"}, {"prompt": "a dog"}]
+    given = with_metadata(run, tmp_path / "evaluation_metadata.jsonl", "\n".join(map(json.dumps, lines)))
+    place = EXPORTS["geneval"](*given) / "no-cache"
+    assert json.loads((place / "00000/metadata.jsonl").read_text()) == lines[0]
+    assert len(list((place / "00000/samples").iterdir())) == 2
+
+
+def test_mjhq_s_own_names_and_categories_are_carried(run, tmp_path):
+    meta = {"abc": {"category": "animals", "prompt": "a cat"}, "../d": {"category": "../x", "prompt": "a dog"}}
+    given = with_metadata(run, tmp_path / "meta_data.json", json.dumps(meta))
+    place = EXPORTS["mjhq"](*given) / "no-cache"
+    assert sorted(file.name for file in (place / "animals").iterdir()) == ["abc-1.png", "abc.png"]
+    assert (place / "-x/-d.png").is_file()  # a hostile name stays inside the folder
+    assert json.loads((place / "meta_data.json").read_text())["abc-1"] == meta["abc"]
+
+
+def test_hps_styles_are_those_of_the_files(run, tmp_path):
+    given = with_metadata(run, tmp_path / "anime.json", json.dumps(["a cat", "a dog", "a bird"]))
+    place = EXPORTS["hps"](*given) / "no-cache"
+    assert json.loads((place / "anime.json").read_text()) == ["a cat", "a dog", "a bird"]
+    assert len(list((place / "anime").iterdir())) == 3
+
+
+@pytest.mark.parametrize("name, content", [("a.json", "{"), ("a.jsonl", '{"text": 1}'), ("a.json", "3")])
+def test_prompts_files_of_another_shape_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=r"prompts_file .*allowed is a text with one prompt a line, GenEval's"):
+        read_prompt_files([tmp_path / name])
 
 
 def test_missing_pictures_are_said(run):

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 
 from hart.benchmark import __main__ as program
+from hart.benchmark.prompt_files import read_prompt_files
 from hart.benchmark.results import Results
+from tests.benchmark.conftest import setting
 
 PAINT = ["--prompts_file", "PROMPTS", "--num_pictures", "1", "--batch_size", "1", "--dtype", "float32"]
 
@@ -31,7 +34,7 @@ def test_one_command_measures_and_writes(flags, tmp_path, caplog):
     assert (
         program.main([*flags, "--settings", "peer/stop-early-2", "--against", str(tmp_path / "out/results.json")]) == 0
     )
-    assert "| seconds here | there |" in caplog.text
+    assert "| seconds here | seconds there |" in caplog.text
     assert set(json.loads((tmp_path / "out/memory.json").read_text())) == {"no-cache", "peer/stop-early-2"}
 
 
@@ -54,6 +57,7 @@ def test_bad_input_gets_one_sentence(flags, given, sentence, caplog):
     "error, status, sentence",
     [
         (KeyboardInterrupt(), program.INTERRUPTED, "interrupted: finished batches are in"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "out of memory: paint fewer than --batch_size 1 at once"),
         (OSError(28, "No space left on device"), 1, "No space left on device: finished batches are in"),
     ],
 )
@@ -64,6 +68,16 @@ def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, caplog, m
     monkeypatch.setattr(program, "measure", stop)
     assert program.main(flags) == status
     assert sentence in caplog.text and "the same command goes on from there" in caplog.text
+
+
+def test_reports_are_drawn_again_without_painting(results_of, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(program, "measure", lambda *_: pytest.fail("measures"))
+    results_of(setting("no-cache", 1.0, 0.0), setting("fast", 1.5, 0.0)).to_json(tmp_path / "results.json")
+    caplog.set_level("INFO")
+    assert program.main(["--report", str(tmp_path / "results.json")]) == 0
+    assert (tmp_path / "report.html").is_file() and (tmp_path / "results.csv").is_file()
+    assert "| fast |" in caplog.text
+    assert program.main(["--report", str(tmp_path / "none.json")]) == program.BAD_INPUT
 
 
 def test_a_run_that_no_report_could_show_does_not_begin(flags, tmp_path, caplog, monkeypatch):
@@ -77,7 +91,7 @@ def test_a_run_that_no_report_could_show_does_not_begin(flags, tmp_path, caplog,
 def test_empty_prompts(tmp_path):
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(ValueError, match="has no prompt; allowed is a text with one prompt a line"):
-        program.read_prompts(tmp_path / "none.txt")
+        read_prompt_files([tmp_path / "none.txt"])
 
 
 def test_unknown_flags_get_one_sentence(capsys):

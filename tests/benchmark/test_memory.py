@@ -1,7 +1,9 @@
 """Peaks: what becomes of a process that fails, and of figures that are missing."""
 
 from hart.benchmark.memory import UNMEASURED, measure_memory, memory_of
+from hart.benchmark.peak import _paint
 from hart.benchmark.settings import choose_settings
+from hart.modules.cache_config import HARTCacheConfig
 from tests.benchmark.conftest import setting
 
 
@@ -10,6 +12,18 @@ def test_a_process_that_fails_is_left_out_with_a_warning(results_of, tmp_path, c
     settings = choose_settings((1, 2, 3), 1, ["no-cache"])
     assert measure_memory(settings, work, tmp_path / "missing", None, tmp_path, progress=False) == {}
     assert "memory of setting 'no-cache' was not measured: FileNotFoundError: model path" in caplog.text
+
+
+def test_the_process_paints_a_batch_and_may_compile(checkpoint_root, monkeypatch):
+    compiled = []
+    monkeypatch.setattr("hart.benchmark.painter.compile_branches", lambda model: compiled.append(model))
+    request = {
+        "checkpoint": str(checkpoint_root), "text_model_path": None, "device": "cpu", "dtype": "float32", "threads": 1,
+        "prompts": ["a cat", "a dog"], "seed": 0, "guidance_scale": 4.5, "compiled": True,
+        "config": HARTCacheConfig(drop_stages=[256]).to_dict(),
+    }  # fmt: skip
+    found = _paint(request)
+    assert len(compiled) == 1 and found["peak_bytes"] > 0
 
 
 def test_ratios():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hart.benchmark.bootstrap import bootstrap_interval
+from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, score_interval
 from hart.benchmark.features import feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture, save_picture
 from hart.benchmark.psnr import psnr
@@ -62,6 +62,28 @@ def test_bootstrap_intervals():
         bootstrap_interval([])
 
 
+def test_pictures_of_one_prompt_are_one_witness():
+    dice = np.random.default_rng(2)
+    values = np.repeat(dice.normal(0, 1, 30), 10)
+    prompts = [str(index // 10) for index in range(300)]
+    alone, by_prompt = bootstrap_interval(values), bootstrap_interval(values, groups=prompts)
+    width = {found.high - found.low for found in (alone, by_prompt)}
+    assert max(width) == by_prompt.high - by_prompt.low == pytest.approx(np.sqrt(10) * min(width), rel=0.2)
+    shown = (values > 0).astype(float)
+    few, many = score_interval(shown, prompts), score_interval(shown, [str(index) for index in range(300)])
+    assert few.value == many.value and few.high - few.low > 2 * (many.high - many.low)
+
+
+def test_scores_that_are_all_alike_leave_doubt():
+    names = [str(index) for index in range(100)]
+    perfect = score_interval([1.0] * 100, names)
+    assert perfect.value == perfect.high == 1 and 0.95 < perfect.low < 0.97
+    unchanged = drop_interval([1.0] * 100, [1.0] * 100, names)
+    assert unchanged.value == 0 and unchanged.low < -0.02 and 0.02 < unchanged.high < 0.05
+    lost = drop_interval([1.0] * 100, [1.0] * 90 + [0.0] * 10, names)
+    assert lost.value == pytest.approx(0.1) and 0 < lost.low < 0.1 < lost.high
+
+
 def test_missing_packages_name_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"scikit-image and scipy; install with `pip install hart-stage-cache\[bench"):
@@ -84,7 +106,8 @@ def test_judge_pairs_pictures_with_no_cache_s(tmp_path):
     plain, other = ([f"{name}/{index}.png" for index in range(2)] for name in ("plain", "other"))
     judge = Judge(build().vae, tmp_path, scenes)
     itself, found = judge.judge([plain, other])
-    assert itself.psnr is None and itself.ssim.value == 1 and itself.prompt_drop.value == 0
+    assert itself.psnr is None and itself.ssim.value == 1 and itself.prompt_drop.high == 0
+    assert found.smallest_drop == itself.smallest_drop > 0.5  # two pictures see next to nothing
     assert found.psnr.value < 12 and found.feature_distance.value > 0 and set(found.attributes) > {"overall"}
     assert Judge(build().vae, tmp_path, None).judge([plain, other])[1].prompt_score is None
 

@@ -37,6 +37,27 @@ def test_a_drop_within_chance_is_said_and_allowed_for_quality(results_of):
     assert "memory" not in found
 
 
+def test_detail_that_the_program_does_not_see_counts_for_quality_and_balance(results_of):
+    found = by_goal(
+        results_of(
+            setting("no-cache", 1.0, 0.0, peak=1.0),
+            setting("fine", 1.1, 0.0, 31.0, peak=1.0),
+            setting("soft", 1.3, 0.0, 26.0, peak=1.0),
+            setting("blurred", 1.8, 0.0, 21.0, peak=0.5),
+        )
+    )
+    chosen = {goal: one.setting for goal, one in found.items()}
+    assert chosen == {"quality": "fine", "balance": "soft", "speed": "blurred", "memory": "no-cache"}
+    assert "at most 3% of prompts and whose median PSNR to no-cache is at least 25 dB" in found["balance"].why
+    assert "median PSNR 26.0 dB to no-cache" in found["balance"].why
+
+
+def test_what_so_few_pictures_cannot_show_is_said(results_of):
+    results = results_of(setting("no-cache", 1.0, 0.0), setting("fast", 1.5, 0.0))
+    results.settings[0].quality.smallest_drop = 0.037
+    assert "Drops below 3.7 points may stay unseen" in by_goal(results)["quality"].why
+
+
 def test_ties_are_said(results_of):
     found = by_goal(results_of(setting("no-cache", 1.0, 0.0), setting("one", 1.30, 0.001), setting("two", 1.29, 0.001)))
     assert found["speed"].setting == "one" and "within the quartiles as fast: two" in found["speed"].why

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,14 @@ AROUND = """<!DOCTYPE html><title>around</title><pre id="seen"></pre>
 <script>addEventListener("message", e => document.getElementById("seen").textContent = e.data)</script>
 <iframe src="looking.html" style="width:{width}px;height:900px;border:0"></iframe>"""
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium here; on Debian: apt-get install chromium chromium-driver"
+NOT_LOOKED_AT = (
+    "no Chromium here, so the report was not looked at in a browser: plots, pictures and overflow are unchecked; on "
+    "Debian: apt-get install chromium"
 )
+if BROWSER is None:
+    warnings.warn(NOT_LOOKED_AT, stacklevel=1)  # pytest's summary shows it, where a skip is one letter among many
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=NOT_LOOKED_AT)
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,25 @@
 """A whole run on the tiny checkpoint: figures, interleaving, resuming and what must not be mixed."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
-from hart.benchmark.assemble import paired_ratios, whole_batches
-from hart.benchmark.journal import Journal, first_difference
+from hart.benchmark.assemble import Finished, hit_shares, paired_ratios, whole_batches
+from hart.benchmark.journal import FORMAT, Journal, first_difference
 from hart.benchmark.machine import differences, this_machine
 from hart.benchmark.painter import BatchRecord, Painter, full_flops
+from hart.benchmark.report import write_report
 from hart.benchmark.results import Quality, Results
-from hart.benchmark.runner import run_benchmark
-from hart.benchmark.settings import choose_settings
+from hart.benchmark.runner import identity, run_benchmark
+from hart.benchmark.settings import NamedSetting, choose_settings
 from hart.benchmark.similarity import _prompts as calibration_prompts
-from hart.benchmark.work import WorkRequest, scenes_of
+from hart.benchmark.work import WorkRequest, scenes_of, weights_digest
 from hart.evaluation import parse_caption
 from hart.evaluation.scenes import is_held_out
+from hart.modules.cache_config import HARTCacheConfig
 from tests.benchmark.conftest import setting as made_up
 
 REQUEST = WorkRequest(num_pictures=3, batch_size=2, prompts=("a cat", "a dog"), seed=5)
@@ -49,9 +52,12 @@ def test_figures_of_a_run(finished, checkpoint_root):
     assert original.flops_computed + original.flops_saved / (1 - original.flops_saved) * original.flops_computed == (
         pytest.approx(plain.flops_computed)
     )
+    assert set(plain.computed.values()) == {1.0} and stop.computed["256"] == 0 and stop.computed["169"] == 1
+    assert 0 <= original.computed["256"] < 1 and original.computed["100"] == 1
     assert set(original.hits) == {"attn", "mlp"} and set(original.hits["attn"]) == {"169", "256"}
     assert all(0 <= share <= 1 for branch in original.hits.values() for share in branch.values())
-    assert calibrated.config["sim_path"] == str(folder.resolve() / "similarity.json")
+    assert calibrated.config["sim_path"] == "similarity.json"
+    assert results.begun <= results.created and not results.partial and len(results.work.weights) == 64
     assert stop.quality.psnr.value < 100 and stop.stages["256"].median < plain.stages["256"].median
     assert results.work.prompts == ["a cat", "a dog", "a cat"] and results.work.checkpoint == str(checkpoint_root)
     assert set(plain.parts) == {"text", "decoder", "transformer", "diffusion_head"}
@@ -119,6 +125,78 @@ def test_settings_are_calibrated_on_captions_of_the_training_split(results_of):
     assert len(scenes) == 8 and not any(map(is_held_out, scenes))
 
 
+def test_an_interrupt_leaves_results_of_complete_rounds(pipeline, chosen, checkpoint_root, tmp_path, monkeypatch):
+    paint, calls = Painter.paint, []
+
+    def interrupted(painter, batch):
+        calls.append(batch.index)
+        if batch.index == 1 and calls.count(1) == 3:
+            raise KeyboardInterrupt
+        return paint(painter, batch)
+
+    monkeypatch.setattr(Painter, "paint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        again(pipeline, chosen, tmp_path, checkpoint_root)
+    found = Results.from_json(tmp_path / "results.json")
+    assert found.partial and [setting.name for setting in found.settings] == ["no-cache", *NAMES]
+    assert len(Journal(tmp_path, json.loads((tmp_path / "run.json").read_text())).of(NAMES[0])) == 2
+    assert write_report(found, tmp_path).read_text().count("These results are partial") == 1
+
+
+def test_a_torn_last_line_is_taken_out_and_any_other_is_named(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path, identity = tmp_path / "run/batches.jsonl", json.loads((tmp_path / "run/run.json").read_text())
+    whole, changed = path.read_text(), path.stat().st_mtime_ns
+    assert identity["format"] == FORMAT
+    assert len(Journal(path.parent, identity).batches) == 8 and path.stat().st_mtime_ns == changed
+    path.write_text(whole + '{"setting": "no-ca')
+    assert len(Journal(path.parent, identity).batches) == 8 and path.read_text() == whole
+    path.write_text(whole.replace('"index"', '"indx"', 1))
+    with pytest.raises(ValueError, match=r"line 1 of .*batches.jsonl' is no finished batch"):
+        Journal(path.parent, identity)
+    with pytest.raises(ValueError, match=rf"format is {FORMAT} there and 1 here|format"):
+        Journal(path.parent, identity | {"format": 1})
+
+
+def test_other_code_or_weights_are_another_run(finished, tmp_path, caplog):
+    shutil.copytree(finished[0], tmp_path / "run")
+    there = json.loads((tmp_path / "run/run.json").read_text())
+    here = there | {"git_revision": "other"}
+    with pytest.raises(ValueError, match=r"git_revision is .* there and 'other' here"):
+        Journal(tmp_path / "run", here)
+    assert len(Journal(tmp_path / "run", here, ["git_revision"]).batches) == 8
+    assert "it goes on with other" in caplog.text
+    with pytest.raises(ValueError, match=r"work.weights is"):
+        Journal(tmp_path / "run", there | {"work": there["work"] | {"weights": "x"}})
+
+
+def test_tables_are_told_apart_by_content(pipeline, finished, tmp_path):
+    work, machine = finished[1].work, finished[1].machine
+    paths = [tmp_path / name for name in "abc"]
+    for path, text in zip(paths, ("1", "1", "2"), strict=True):
+        path.write_text(text)
+    configs = [HARTCacheConfig(estimator="calibrated", sim_path=path) for path in paths]
+    found = [identity([NamedSetting("x", "file", "", config)], work, machine) for config in configs]
+    assert found[0] == found[1] != found[2]
+
+
+def test_weights_are_known_by_files_or_by_tensors(pipeline):
+    model = pipeline.model
+    by_file = weights_digest(model)
+    path, model.config.name_or_path = model.config.name_or_path, ""
+    try:
+        by_tensor = weights_digest(model)
+        assert by_tensor == weights_digest(model) != by_file
+    finally:
+        model.config.name_or_path = path
+
+
+def test_a_share_of_layers_is_over_generations():
+    record = made_record(0, 1.0).model_copy(update={"hits": {"attn": {"256": 3}}, "pictures": 4, "generations": 1})
+    setting = NamedSetting("x", "file", "", HARTCacheConfig(skip_stages=[256]))
+    assert hit_shares(Finished(setting, [record], None), depth=4)["attn"]["256"] == 0.75
+
+
 def test_settings_take_turns_in_another_order_each_round(finished):
     lines = (finished[0] / "batches.jsonl").read_text().splitlines()
     order = [(record["setting"], record["index"]) for record in map(json.loads, lines)]
@@ -128,7 +206,7 @@ def test_settings_take_turns_in_another_order_each_round(finished):
 
 def test_another_run_in_the_same_folder_is_refused(finished, pipeline, chosen, checkpoint_root):
     folder = finished[0]
-    with pytest.raises(ValueError, match=r"holds another run: work.seed is 5 there and 6 here; choose another folder"):
+    with pytest.raises(ValueError, match=r"holds another run: work.seed is 5 there and 6 here; choose another"):
         again(pipeline, chosen, folder, checkpoint_root, replace(REQUEST, seed=6))
     with pytest.raises(ValueError, match=r"settings.peer/stop-early-1 is .* there and None here"):
         again(pipeline, chosen[:-1], folder, checkpoint_root)
@@ -150,13 +228,15 @@ def test_a_full_disk_keeps_what_was_finished(pipeline, chosen, checkpoint_root, 
     assert len(kept.batches) == 2 and all((tmp_path / f).is_file() for r in kept.batches.values() for f in r.files)
 
 
-def test_ratios_are_paired_by_round_and_short_batches_count_in_no_median():
-    def record(index, seconds, pictures=2):
-        return BatchRecord(
-            setting="x", index=index, pictures=pictures, seconds=seconds, parts={}, stages=[], hits={}, hit_count=0,
-            decisions=0, flops_computed=0, flops_saved=0, cache_peak_bytes=0,
-        )  # fmt: skip
+def made_record(index, seconds, pictures=2):
+    return BatchRecord(
+        setting="x", index=index, pictures=pictures, generations=1, seconds=seconds, parts={}, stages=[], hits={},
+        hit_count=0, decisions=0, flops_computed=0, flops_saved=0, stage_flops=[], cache_peak_bytes=0,
+    )  # fmt: skip
 
+
+def test_ratios_are_paired_by_round_and_short_batches_count_in_no_median():
+    record = made_record
     plain, other = [record(0, 2.0), record(1, 3.0), record(2, 1.0, 1)], [record(0, 1.0), record(1, 2.0)]
     assert paired_ratios(plain, other) == [2.0, 1.5]
     assert [one.index for one in whole_batches(plain)] == [0, 1]
@@ -185,7 +265,8 @@ def test_only_the_embedded_model_is_judged_on_captions(finished):
 
 
 def test_operations_grow_with_pictures(pipeline):
-    assert full_flops(pipeline.model, 6) == 6 * full_flops(pipeline.model, 1) > 0
+    six, one = full_flops(pipeline.model, 6), full_flops(pipeline.model, 1)
+    assert six == [6 * operations for operations in one] and len(one) == 10 and min(one) > 0
 
 
 def test_work_requests():
