@@ -1,39 +1,22 @@
 """Seconds per picture by part, beside the matrix-product peak of the same run: `python benchmarks/paint_time.py`.
 
-Prints JSON: medians over repetitions after a warm-up.
+Prints JSON: medians over repetitions after a warm-up. Operations are those of the transformer's blocks, attention
+included.
 """
 
 import argparse
 import json
 import statistics
-import time
 from typing import Any
 
 import torch
 
+from hart.benchmark.matrix_peak import matrix_product_peak
+from hart.benchmark.painter import full_flops
 from hart.modules.cache_benchmark import timed
 from hart.pipeline import HARTPipeline
 
 PROMPT = "a 3d fox on an orange background"
-
-
-def matrix_product_peak(dtype: torch.dtype, size: int = 2048, repeats: int = 10) -> float:
-    """GFLOP/s of a large square matrix product, the best of some."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds) / 1e9
-
-
-def transformer_gflop(pipe: HARTPipeline, batch: int) -> float:
-    """Products of the blocks in one call, both halves of the guidance: 2 operations per weight and token."""
-    config = pipe.model.config
-    weights = sum(p.numel() for p in pipe.model.blocks.parameters() if p.ndim == 2)
-    tokens = config.context_token + config.num_image_tokens - 1
-    return 2 * weights * tokens * 2 * batch / 1e9
 
 
 def paint_times(pipe: HARTPipeline, prompts: list[str]) -> dict[str, Any]:
@@ -45,21 +28,21 @@ def paint_times(pipe: HARTPipeline, prompts: list[str]) -> dict[str, Any]:
     return times
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_path")
     parser.add_argument("--dtype")
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     pipe = HARTPipeline.from_pretrained(arguments.model_path, dtype=arguments.dtype, progress=False)
     prompts = [PROMPT] * arguments.batch_size
     runs = [paint_times(pipe, prompts) for _ in range(arguments.repeats + 2)][2:]
     parts = ("text", "diffusion_head", "decoder", "total")
     median = {part: round(statistics.median(run[part] for run in runs), 4) for part in parts}
     stages = [round(statistics.median(values), 4) for values in zip(*(run["stages"] for run in runs), strict=True)]
-    gflop = transformer_gflop(pipe, arguments.batch_size)
+    gflop = sum(full_flops(pipe.model, arguments.batch_size)) / 1e9
     report = {
         "dtype": str(pipe.dtype),
         "threads": torch.get_num_threads(),
@@ -67,7 +50,7 @@ def main() -> None:
         "seconds": median | {"stages": stages},
         "transformer_gflop": round(gflop, 2),
         "transformer_gflop_per_second": round(gflop / sum(stages), 1),
-        "matrix_product_peak_gflop_per_second": round(matrix_product_peak(pipe.dtype), 1),
+        "matrix_product_peak_gflop_per_second": round(matrix_product_peak(pipe.device, pipe.dtype), 1),
     }
     print(json.dumps(report, indent=1))
 
