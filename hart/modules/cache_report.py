@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hart.utils.files import read_record, write_whole
+from hart.utils.files import write_whole
+from hart.utils.records import read_record
 
 
 class _Part(BaseModel):

@@ -5,7 +5,8 @@ import os
 import pytest
 from pydantic import BaseModel
 
-from hart.utils.files import read_record, write_whole, written_beside
+from hart.utils.files import write_whole, written_beside
+from hart.utils.records import read_record
 
 
 class Point(BaseModel):

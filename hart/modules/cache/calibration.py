@@ -14,7 +14,8 @@ from torch import Tensor
 from hart.modules.cache.plan import source_of
 from hart.modules.cache.statistics import percentile
 from hart.modules.cache_config import HARTCacheConfig
-from hart.utils.files import read_record, write_whole
+from hart.utils.files import write_whole
+from hart.utils.records import read_record
 
 FORMAT = "hart-similarity-table"
 LOW_PERCENTILE = 20.0

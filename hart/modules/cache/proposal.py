@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hart.modules.cache_config import HARTCacheConfig
-from hart.utils.files import read_record, write_whole
+from hart.utils.files import write_whole
+from hart.utils.records import read_record
 
 FORMAT: Literal[2] = 2
 """Version of the JSON; 1 knew no candidates, intervals and costs."""
