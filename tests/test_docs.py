@@ -1,6 +1,7 @@
 """Every Python example of the README and the guide runs, in the order it is read."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,28 @@ def test_python_examples_run(document, tmp_path, monkeypatch):
     for line, source in blocks:
         # Empty lines in front, so that a traceback names the document's line.
         exec(compile("\n" * (line - 1) + source, str(ROOT / document), "exec"), namespace)
+
+
+def test_the_project_names_licences_and_what_training_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert project["license"] == "MIT AND CC-BY-4.0" and "CC-BY 4.0" in notice
+    assert project["license-files"] == ["LICENSE", "NOTICE"]
+    assert "torch>=2.9" in project["optional-dependencies"]["training"]  # torch.optim.Muon
+
+
+def test_the_model_card_says_how_to_rebuild_the_model():
+    card = (ROOT / "hart" / "assets" / "embedded" / "README.md").read_text(encoding="utf-8")
+    assert '-e ".[training]"' in card and "npm" in card
+    modules = set(re.findall(r"python -m (training\.\w+)", card))
+    assert {
+        "training.prepare_data",
+        "training.train_tokenizer",
+        "training.latents",
+        "training.train_transformer",
+    } <= modules
+    for module in modules:
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
 
 
 def test_the_readme_has_two_commands():
