@@ -1,0 +1,53 @@
+"""Counting operations, by hand."""
+
+from types import SimpleNamespace
+
+from hart.modules.cache.flops import FlopCounter
+from tests.cache.toys import ToyBlock
+
+WEIGHTS = 2 * 2  # of either part of a toy block, which is two wide
+
+
+def stage(seen: int) -> SimpleNamespace:
+    return SimpleNamespace(kv=SimpleNamespace(lengths=[seen]))
+
+
+def counter() -> FlopCounter:
+    return FlopCounter([ToyBlock()], (1, 2))
+
+
+def run(counted: FlopCounter, index: int, rows: int, tokens: int, seen: int) -> None:
+    counted.stage(index, (rows, tokens, 2))
+    counted.branch("attn", 0, index, tokens, stage(seen))
+    counted.branch("mlp", 0, index, tokens, stage(seen))
+
+
+def branches(tokens: int, seen: int) -> int:
+    """Products with the weights of both parts, and attention."""
+    return 2 * (2 * WEIGHTS * tokens) + 4 * tokens * seen * 2
+
+
+def test_a_whole_run_saves_nothing():
+    counted = counter()
+    run(counted, 0, 2, 3, 3)
+    run(counted, 1, 2, 4, 7)
+    assert counted.totals() == (2 * (branches(3, 3) + branches(4, 7)), 0)
+
+
+def test_tokens_branches_and_rows_that_are_left_out_are_saved():
+    counted = counter()
+    run(counted, 0, 2, 3, 3)
+    counted.stage(1, (1, 4, 2))
+    counted.branch("mlp", 0, 1, 1, stage(7))
+    counted.keys_values(1, 4)
+    done = 2 * branches(3, 3) + 2 * WEIGHTS * 1 + 2 * 2 * 2 * 2 * 4
+    whole = 2 * (branches(3, 3) + branches(4, 7))
+    assert counted.totals() == (done, whole - done)
+
+
+def test_rounds_count_as_computed_in_full():
+    counted = counter()
+    run(counted, 0, 2, 3, 3)
+    run(counted, 1, 2, 1, 4)
+    run(counted, 1, 2, 3, 7)
+    assert counted.totals() == (2 * (branches(3, 3) + branches(1, 4) + branches(3, 7)), 0)
