@@ -63,7 +63,7 @@ def evaluate_model(
         num_pictures: how many pictures, half big and half small.
         split: "held-out" or "training", see `draw_scenes`.
         seed: decides the scenes; picture i is painted with seed `seed + i`, whatever the batch size.
-        batch_size: pictures painted at once; more is faster and takes more memory.
+        batch_size: pictures painted at once; more takes more memory, and is faster on a GPU.
         guidance_scale: strength of guidance; None leaves it to the pipeline.
         progress: show a progress bar.
         settings: further keyword arguments for the pipeline.

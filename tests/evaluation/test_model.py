@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hart.evaluation import SIDES, compose, draw_scenes, evaluate_model, is_held_out, parse_caption
-from hart.evaluation.__main__ import build_parser
+from hart.evaluation import ATTRIBUTES, SIDES, compose, draw_scenes, evaluate_model, is_held_out, parse_caption
+from hart.evaluation.__main__ import build_parser, main
 
 
 class TruePainter:
@@ -84,6 +84,18 @@ def test_drawn_scenes_differ_and_are_fixed_by_the_seed():
 def test_wrong_arguments_say_what_is_wrong(sprites, arguments, message):
     with pytest.raises(ValueError, match=message):
         evaluate_model(TruePainter(sprites), progress=False, **arguments)
+
+
+def test_the_command_line_prints_the_blind_columns_too(sprites, monkeypatch, capsys):
+    monkeypatch.setattr("hart.pipeline.HARTPipeline.from_pretrained", lambda: TruePainter(sprites))
+    monkeypatch.setattr("sys.argv", ["hart.evaluation", "--num-pictures", "4", "--guidance-scale", "4.5"])
+    main()
+    reports = json.loads(capsys.readouterr().out)
+    assert set(reports) == {"held-out", "training"}
+    for report in reports.values():
+        assert report["guidance_scale"] == 4.5
+        for table in (report["table"], *report["by_size"].values()):
+            assert {"blind_style", "blind_identity", "blind_overall"} <= set(table) == set(ATTRIBUTES)
 
 
 def test_command_line_has_the_defaults_of_the_function():
