@@ -1,5 +1,8 @@
 """Reuse, refresh and drop as they are computed: against recorded FastVAR, against each other, on random settings."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
@@ -7,6 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hart.modules.cache import stage_cache
+from hart.modules.cache.config_checks import NOT_WITH_NOTHING
+from hart.modules.cache.registries import SCHEDULES
+from hart.modules.cache.schedule import register_schedule
 from hart.modules.cache.selector import select_tokens
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
@@ -366,6 +372,100 @@ def test_operations_by_hand(tiny):
     assert statistics["flops_computed"] == sum(by_stage[:3]) and statistics["flops_saved"] == by_stage[3]
 
 
+# -- decisions in a model --------------------------------------------------------------------------------------------
+
+
+SCHEDULES_OF_TESTS = {
+    "by-layer": (lambda stage, layer, branch, base: float(layer == 1), ({"attn": 2, "mlp": 2}, {"16": 2, "64": 2})),
+    "by-branch": (
+        lambda stage, layer, branch, base: float(branch == "mlp"),
+        ({"attn": 4, "mlp": 0}, {"16": 2, "64": 2}),
+    ),
+    "by-stage": (lambda stage, layer, branch, base: float(stage == 64), ({"attn": 2, "mlp": 2}, {"16": 4, "64": 0})),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES_OF_TESTS)
+def test_a_schedule_decides_by_stage_layer_and_branch(tiny, name):
+    schedule, (by_branch, by_stage) = SCHEDULES_OF_TESTS[name]
+    register_schedule(name, schedule)
+    try:
+        tiny.set_cache_config(small(threshold=0.5, threshold_schedule=name))
+        paint(tiny)
+    finally:
+        SCHEDULES.remove(name)
+    counted = tiny.get_cache_statistics()
+    assert {branch: entry["hits"] for branch, entry in counted["per_branch"].items()} == by_branch
+    assert {stage: entry["hits"] for stage, entry in counted["per_stage"].items()} == by_stage
+
+
+@pytest.mark.parametrize("changes, hits", [({"layers": [1]}, 4), ({"attn_layers": [0], "mlp_layers": []}, 2)])
+def test_layers_decide(tiny, changes, hits):
+    tiny.set_cache_config(small(**changes))
+    paint(tiny)
+    assert tiny.get_cache_statistics()["hits"] == hits
+
+
+def test_a_table_decides_by_place(tiny, tmp_path):
+    row = {"low": 0.0, "count": 1, "mean": 0.1}
+    rows = [row | {"branch": b, "layer": n, "stage": s} for b in ("attn", "mlp") for n in (0, 1) for s in (16, 64)]
+    rows[3]["mean"] = 0.9  # attention of layer 1 at stage 64
+    table = {"format": "hart-similarity-table", "version": 1, "rows": rows}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    tiny.set_cache_config(small(threshold=0.5, sim_path=str(tmp_path / "table.json")))
+    paint(tiny)
+    assert tiny.get_cache_statistics()["hits_per_branch_and_stage"] == {"attn": {"64": 1}}
+
+
+def test_adaptive_thresholds_come_down_to_what_is_typical(tiny):
+    tiny.set_cache_config(small(threshold=0.99, adaptive_threshold=True, adaptive_range=0.99))
+    paint(tiny)
+    assert tiny.get_cache_statistics()["hits"] == 0
+    for seed in range(12):
+        paint(tiny, seed)
+    assert tiny.get_cache_statistics()["hits"] > 0
+    adapted = tiny.get_cache_statistics()["adaptive_thresholds"]
+    assert all(value < 0.99 for layers in adapted.values() for value in layers.values()) and "attn" in adapted
+    tiny.reset_cache_statistics()
+    paint(tiny)
+    assert tiny.get_cache_statistics()["hits"] == 0
+
+
+@pytest.mark.parametrize("eviction", ["oldest", "largest", "coarsest", "unused"])
+def test_a_budget_is_kept(tiny, eviction):
+    budget = 3000
+    tiny.set_cache_config(small(attn_kv="drop", threshold=0.3, memory_budget_mb=budget / 2**20, eviction=eviction))
+    assert paint(tiny).isfinite().all()
+    assert 0 < tiny.get_cache_statistics()["cache_peak_bytes"] <= budget
+
+
+@pytest.mark.parametrize("settings", [{"more_smooth": True}, {"num_maskgit_iters": 2}, {"num_maskgit_iters": 3}])
+@pytest.mark.parametrize(
+    "changes", [{"threshold": 1.0}, {"refresh_ratio": {16: 1.0, 64: 1.0}}, {"reuse_codes": "soft"}]
+)
+def test_other_ways_to_paint_are_bit_identical_without_hits(tiny, settings, changes):
+    plain = paint(tiny, **settings)
+    tiny.set_cache_config(small(**({"threshold": 1.0} | changes)))
+    assert torch.equal(paint(tiny, **settings), plain)
+    assert tiny.get_cache_statistics()["hits"] == 0
+
+
+FOURTEEN = (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64)
+
+
+@pytest.mark.parametrize("name", HARTCacheConfig.preset_names())
+def test_presets_paint_on_fourteen_stages(fourteen_stages, name):
+    model = EnhancedHARTForT2I.from_hart(fourteen_stages, name)
+    latent = paint(model, final_stage=1)
+    assert latent.shape == (1, 4, 64, 64) and latent.isfinite().all()
+    assert json.dumps(model.get_cache_statistics())
+
+
+@pytest.fixture(scope="module")
+def fourteen_stages():
+    return build(patch_nums=FOURTEEN, depth=1, embed_dim=8)
+
+
 # -- without the unconditional half ---------------------------------------------------------------------------------
 
 
@@ -439,11 +539,19 @@ def painting(draw: st.DrawFn) -> tuple[tuple[int, ...], HARTCacheConfig]:
         similarity_metric=draw(st.sampled_from(["cosine", "centred_cosine", "relative_l2"])),
         attn_threshold=draw(st.sampled_from([None, 0.0, 0.8])),
         threshold_schedule=draw(st.sampled_from(["constant", "rising", "mlp_stricter"])),
+        mlp_threshold=draw(st.sampled_from([None, 0.0, 0.6])),
+        adaptive_range=draw(st.sampled_from([0.0, 0.2, 1.0])),
+        similarity_window=draw(st.integers(1, 20)),
+        layers=draw(st.none() | st.lists(st.integers(0, 1), unique=True)),
+        attn_layers=draw(st.none() | st.lists(st.integers(0, 1), unique=True)),
+        mlp_layers=draw(st.none() | st.lists(st.integers(0, 1), unique=True)),
         first_layers=draw(st.integers(0, 2)),
         corrector_layers=draw(st.integers(0, 1)),
         memory_budget_mb=draw(st.sampled_from([None, 0.0, 0.004])),
         eviction=draw(st.sampled_from(["oldest", "largest", "coarsest", "unused"])),
     )
+    if chosen.unselected == "nothing":
+        chosen = replace(chosen, **{name: allowed for name, (allowed, _) in NOT_WITH_NOTHING.items()})
     return sides, chosen
 
 
