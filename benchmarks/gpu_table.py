@@ -62,6 +62,7 @@ def measure(pipe: HARTPipeline, batch: int, repeats: int, peak_gflops: float) ->
 
 def _paint(pipe: HARTPipeline, batch: int) -> dict[str, float]:
     """Seconds of a call: text, stages and decoder together, and those of the blocks."""
+    torch.compiler.cudagraph_mark_step_begin()  # what graphs gave to the picture before may be overwritten
     with timed(pipe.model, "run_blocks", pipe.device) as blocks:
         timings = pipe([PROMPT] * batch, seed=0, batch_size=batch, output_type="pt").timings
     return {"seconds": timings["text"] + sum(timings["stages"]) + timings["decoder"], "blocks": sum(blocks)}

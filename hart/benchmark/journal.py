@@ -46,7 +46,7 @@ class Journal:
         self.folder, self.ignored = folder, ignored
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
         self.folder.mkdir(parents=True, exist_ok=True)
-        plain = json.loads(json.dumps({"format": FORMAT} | dict(identity)))
+        plain = json.loads(json.dumps(dict(identity) | {"format": FORMAT}))
         plain.pop("begun", None)  # of an identity read back from run.json
         self._check(plain)
         self.batches = self._read()
@@ -83,6 +83,12 @@ class Journal:
             write_whole(path, json.dumps(identity | {"begun": self.begun}, indent=1) + "\n")
             return
         found = json.loads(path.read_text(encoding="utf-8"))
+        version = found.get("format")
+        if version != FORMAT:
+            raise ValueError(
+                f"output_dir {str(self.folder)!r} holds a run of format {version!r}; this version of hart goes on with "
+                f"format {FORMAT}: choose another folder."
+            )
         self.begun = found.pop("begun", self.begun)
         for name in self.ignored:
             if found.get(name) != identity.get(name):

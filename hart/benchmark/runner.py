@@ -79,15 +79,15 @@ def run_benchmark(
     run = _Run(command, settings, work, machine, journal, table)
     if request.compiled:
         compile_branches(pipeline.model)
+    qualities = [Quality() for _ in settings]
     try:
         _paint(pipeline, settings, work, journal, progress)
+        if not speed_only:
+            judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work), work.prompts)
+            qualities = judge.judge([one.files for one in run.finished()])
     except (KeyboardInterrupt, OSError, RuntimeError):
         run.save_what_is_there()
         raise
-    qualities = [Quality() for _ in settings]
-    if not speed_only:
-        judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work), work.prompts)
-        qualities = judge.judge([one.files for one in run.finished()])
     peaks = {}
     if memory:
         run.save(qualities, partial=True)
