@@ -23,7 +23,7 @@ def recommend(results: Results) -> list[Recommendation]:
     """
     plain, *others = results.settings
     if not any(map(_is_judged, results.settings)):
-        among = "of all that was measured"
+        among = "in this run"
         smallest = _smallest(results.settings, among)
         return [_fastest("speed", results.settings, among), *([smallest] if smallest is not None else [])]
     balanced = [s for s in others if _keeps_prompts(s, BALANCE_DROP) and _is_near(s, BALANCE_DECIBELS)]
