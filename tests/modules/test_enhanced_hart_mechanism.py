@@ -418,14 +418,14 @@ def test_a_table_decides_by_place(tiny, tmp_path):
 
 
 def test_adaptive_thresholds_come_down_to_what_is_typical(tiny):
-    tiny.set_cache_config(small(threshold=0.99, adaptive_threshold=True, adaptive_range=0.99))
+    tiny.set_cache_config(small(threshold=0.9999, adaptive_threshold=True, adaptive_range=0.99))
     paint(tiny)
     assert tiny.get_cache_statistics()["hits"] == 0
     for seed in range(12):
         paint(tiny, seed)
     assert tiny.get_cache_statistics()["hits"] > 0
     adapted = tiny.get_cache_statistics()["adaptive_thresholds"]
-    assert all(value < 0.99 for layers in adapted.values() for value in layers.values()) and "attn" in adapted
+    assert all(value < 0.9999 for layers in adapted.values() for value in layers.values()) and "attn" in adapted
     tiny.reset_cache_statistics()
     paint(tiny)
     assert tiny.get_cache_statistics()["hits"] == 0

@@ -1,19 +1,14 @@
 """When to reuse: estimates of the similarity, and the threshold that they must reach.
 
-An estimate must cost far less than what it may save, so the true similarity is never computed here. One decision, and
-one read from the device, per stage.
+An estimate must cost far less than what it may save, so the true similarity is never computed here: a table answers, or
+what the run saw at the stages before (`transition.py`). One decision, and one read from the device, per stage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.no_cache import StageStart
 from hart.modules.cache.plan import StagePlan, branch_at
 from hart.modules.cache.schedule import scheduled_threshold
-from hart.modules.cache.similarity import similarity
 from hart.modules.cache_config import HARTCacheConfig
 
 Table = Mapping[tuple[str, int, int], float]
@@ -44,37 +39,32 @@ class Policy:
         if self.uses_table:
             table = self.table
             return [self.accepts(stage, kind, layer, table.get((kind, layer, stage.tokens))) for stage in skipped]
-        return [self.threshold(stage, kind, layer) for stage in skipped]
+        thresholds = [self.threshold(stage, kind, layer) for stage in skipped]
+        return (thresholds, kind, layer) if any(value > 0 for value in thresholds) else thresholds
 
     def asks(self, plan: StagePlan) -> bool:
         """Whether a threshold of a stage asks for an estimate."""
         return any(self.threshold(plan, *branch_at(place)) > 0 for place in plan.reusable)
 
-    def reads_input(self, plan: StagePlan) -> bool:
-        """Whether the estimate at a stage compares its input with the kept stage's."""
+    def asks_online(self, plan: StagePlan) -> bool:
+        """Whether the run itself must estimate, from what it computed before the stage."""
         return not self.uses_table and self.asks(plan)
 
-    def estimates(
-        self, plan: StagePlan, start: StageStart, previous_input: Callable[[], Tensor | None]
-    ) -> dict[Branches, float]:
+    def estimates(self, plan: StagePlan, online: Callable[[], Mapping[int, float]]) -> dict[Branches, float]:
         """Estimated similarity of every reusable branch at a stage; empty where no threshold asks for one.
 
         Args:
             plan: the stage.
-            start: its inputs.
-            previous_input: gives the kept stage's input, upsampled; called only where the estimate compares with it.
+            online: gives what the run saw, by place; called only where no table answers.
         """
         if not self.asks(plan):
             return {}
-        branches = [branch_at(place) for place in sorted(plan.reusable)]
+        branches = {place: branch_at(place) for place in sorted(plan.reusable)}
         if self.uses_table:
-            known = {branch: self.table.get((*branch, plan.tokens)) for branch in branches}
+            known = {branch: self.table.get((*branch, plan.tokens)) for branch in branches.values()}
             return {branch: value for branch, value in known.items() if value is not None}
-        previous_RnC = previous_input()
-        if previous_RnC is None:
-            return {}
-        value = input_similarity(start, previous_RnC, self.config.similarity_metric)
-        return dict.fromkeys(branches, value)
+        seen = online()
+        return {branch: seen[place] for place, branch in branches.items() if place in seen}
 
     def threshold(self, plan: StagePlan, kind: str, layer: int) -> float:
         """The threshold in force: configured, by schedule, adapted."""
@@ -86,17 +76,3 @@ class Policy:
         """Whether a branch may reuse; without an estimate only where the threshold is 0."""
         threshold = self.threshold(plan, kind, layer)
         return threshold <= 0 or (estimate is not None and estimate >= threshold)
-
-
-Estimator = Callable[[StageStart, Tensor, str], float]
-
-
-def input_similarity(start: StageStart, previous_RnC: Tensor, metric: str) -> float:
-    """Similarity of the stage's input tokens to those of the kept stage, upsampled; the least over the batch."""
-    return float(similarity(previous_RnC, start.x_RnC, metric).min())
-
-
-def map_similarity(start: StageStart, previous_RnC: Tensor, metric: str) -> float:
-    """Cosine of the accumulated map before and after the last computed stage (LazyVAR); the least over the batch."""
-    cosine_BPP = F.cosine_similarity(start.map_before_BcPP.float(), start.map_BcPP.float(), dim=1)
-    return float(cosine_BPP.flatten(1).mean(1).min())

@@ -18,11 +18,12 @@ from hart.modules.cache.registries import EVICTIONS, SELECTORS
 from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
 from hart.modules.cache.store import Account, FeatureStore
+from hart.modules.cache.transition import TransitionWatch, stages_to_watch
 from hart.modules.cache.upsample import Resize, upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig
 
 INPUT = "input"
-"""Key under which the input tokens of the last kept stage are stored, for selectors and estimates."""
+"""Key under which the input tokens of the last kept stage are stored, for selectors that look at change."""
 
 
 @dataclass
@@ -83,6 +84,7 @@ class StageCache(NoCache):
         self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
         self.resize: Resize | str = resize or config.interpolation_mode
         self.reads_previous = SELECTORS.get(config.token_selector).reads_previous
+        self.watch = self._transitions()
         self.state: StageState | None = None
 
     # -- a stage -----------------------------------------------------------------------------------------------------
@@ -105,6 +107,8 @@ class StageCache(NoCache):
         state = self.state = StageState(plan, start)
         if plan.reusable and self.config.unselected == "nothing":
             state.chosen_Rm = self._select(start.x_RnC)
+            for place in plan.reusable:
+                self.statistics.hit(branch_at(place)[0], plan.tokens)
             if state.chosen_Rm.shape[1] == 0:  # no block will run
                 self.end_stage()
             return state.chosen_Rm
@@ -131,10 +135,19 @@ class StageCache(NoCache):
         return None if reader.source is None else self.plan.stages[reader.source].side
 
     def _reads_input(self, reader: StagePlan) -> bool:
-        """Whether a stage compares its input with the one kept by its source."""
-        if self.reads_previous and reader.ratio > 0:
-            return True
-        return self.config.unselected == "reuse" and self.policy.reads_input(reader)
+        """Whether a stage's selector compares its input with the one kept by its source."""
+        return self.reads_previous and reader.ratio > 0
+
+    def _transitions(self) -> TransitionWatch:
+        """Watches the stages before those whose decisions need an online estimate."""
+        reuses = self.config.unselected == "reuse"
+        asking = {plan.index for plan in self.plan.stages if reuses and self.policy.asks_online(plan)}
+        return TransitionWatch(
+            [plan.side for plan in self.plan.stages],
+            stages_to_watch(asking),
+            self.config.similarity_metric,
+            lambda x_RnC, side, other: upsample_tokens(x_RnC, side, other, self.resize),
+        )
 
     # -- a branch ----------------------------------------------------------------------------------------------------
 
@@ -144,6 +157,8 @@ class StageCache(NoCache):
             out_RnC = branch(x_RnC, stage)
             self.flops.branch(kind, layer, state.plan.index, x_RnC.shape[1], stage)
             self._keep(place, out_RnC)
+            if place in self.piece_of:
+                self.watch.computed(place, state.plan.index, out_RnC, state.start.map_BcPP.shape[0])
             x_RnC = x_RnC + out_RnC
         elif state.plan.ratio > 0:
             x_RnC = self._refresh(place, branch, x_RnC, stage)
@@ -215,7 +230,7 @@ class StageCache(NoCache):
     def _decide(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
         """Places that reuse, with hits and misses counted."""
         available = {place for place in plan.reusable if self.store.fits(self.piece_of[place], start.x_RnC)}
-        estimates = self.policy.estimates(plan, start, self._previous_input) if available else {}
+        estimates = self.policy.estimates(plan, self.watch.estimates) if available else {}
         reused = set()
         for place in sorted(plan.reusable):
             kind, layer = branch_at(place)

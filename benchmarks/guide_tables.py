@@ -1,0 +1,74 @@
+"""The measured tables of the guide, made from the recorded runs: `python benchmarks/guide_tables.py`.
+
+A test compares them with the guide, so that no figure there can differ from its run.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from hart.benchmark.results import Results
+from hart.benchmark.tables import markdown_table
+
+RUNS = Path(__file__).parent / "runs"
+EMBEDDED = "embedded.json"
+SPEED_RUNS = {
+    "12 layers, width 512, ten stages": "mid-ten.json",
+    "12 layers, width 512, 14 stages": "mid-14.json",
+    "released size, 14 stages": "released.json",
+}
+
+
+def tables() -> Iterator[tuple[str, str]]:
+    """Name and Markdown of every table whose run is recorded."""
+    if (RUNS / EMBEDDED).exists():
+        yield "quality and speed", markdown_table(Results.from_json(RUNS / EMBEDDED))
+    yield "speed", speed_table()
+    if (RUNS / "estimators.json").exists():
+        yield "estimators", estimator_table()
+        yield "metrics", metric_table()
+
+
+def speed_table() -> str:
+    """Speed-up of every setting on random weights, a column a model."""
+    runs = {title: Results.from_json(RUNS / name) for title, name in SPEED_RUNS.items() if (RUNS / name).exists()}
+    lines = ["| setting | " + " | ".join(runs) + " |", "|---" * (len(runs) + 1) + "|"]
+    names = dict.fromkeys(setting.name for run in runs.values() for setting in run.settings)
+    for name in names:
+        found = [next((s for s in run.settings if s.name == name), None) for run in runs.values()]
+        cells = ["" if s is None else f"{s.speed_up.median:.2f}x" for s in found]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    seconds = [f"{run.settings[0].batch_seconds.median / run.work.batch_size:.2f} s" for run in runs.values()]
+    ceilings = [f"{ceiling(run):.2f}x" for run in runs.values()]
+    lines.append("| seconds per picture without cache | " + " | ".join(seconds) + " |")
+    lines.append("| if the blocks took no time | " + " | ".join(ceilings) + " |")
+    return "\n".join(lines)
+
+
+def ceiling(run: Results) -> float:
+    """Speed-up that no cost of the blocks at all would give."""
+    plain = run.settings[0]
+    return plain.batch_seconds.median / (plain.batch_seconds.median - plain.parts["transformer"].median)
+
+
+def estimator_table() -> str:
+    """Rank correlation of every estimate with the true similarity, best first."""
+    found = json.loads((RUNS / "estimators.json").read_text())["spearman"]
+    lines = ["| estimate | over everything | over prompts alone |", "|---|---|---|"]
+    for name, value in sorted(found.items(), key=lambda item: -item[1]["all"]):
+        lines.append(f"| {name} | {value['all']:.2f} | {value['prompts']:.2f} |")
+    return "\n".join(lines)
+
+
+def metric_table() -> str:
+    """Rank correlation of every metric with the damage that reuse of one branch does."""
+    found = json.loads((RUNS / "estimators.json").read_text())["damage"]
+    groups = list(next(iter(found.values())))
+    lines = ["| metric | " + " | ".join(groups) + " |", "|---" * (len(groups) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(f"{v[g]:.2f}" for g in groups) + " |" for name, v in found.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    for title, table in tables():
+        print(f"{title}\n\n{table}\n")

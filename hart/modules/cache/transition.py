@@ -1,0 +1,60 @@
+"""The online estimate of similarity: how alike each branch was at its last computed transition between stages.
+
+Of the estimates that a run can afford, this one foretells the true similarity best (the guide has the comparison). It
+looks at a few tokens only. Shapes: R rows (2B under guidance), n tokens, m of them, C width.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from hart.modules.cache.similarity import similarity
+
+NUM_SPOTS = 64
+"""Tokens that are compared. Eight rank branches nearly as well; more make the estimate steadier."""
+
+Resize = Callable[[Tensor, int, int], Tensor]
+"""Tokens [R, n, C] of one side, and two sides: the tokens at the other side."""
+
+
+class TransitionWatch:
+    """Compares computed branches with what they gave at the stage before.
+
+    Args:
+        sides: of the stages.
+        watched: stages (0-based) at which to compare: those before a stage that may reuse.
+        metric: name of a similarity metric.
+        resize: upsampling of a token map.
+    """
+
+    def __init__(self, sides: Sequence[int], watched: Collection[int], metric: str, resize: Resize):
+        self.sides, self.watched, self.metric, self.resize = sides, frozenset(watched), metric, resize
+        self._expected: dict[int, tuple[int, Tensor]] = {}
+        self._seen: dict[int, Tensor] = {}
+
+    def computed(self, place: int, index: int, out_RnC: Tensor, pictures: int) -> None:
+        """A branch (named by its place) was computed for all tokens of a stage."""
+        expected = self._expected.pop(place, None)
+        if expected is not None and expected[0] == index and expected[1].shape[0] == out_RnC.shape[0]:
+            spots_RmC = out_RnC[:, self._spots(index, out_RnC.device)]
+            alike_R = similarity(expected[1], spots_RmC, self.metric)
+            self._seen[place] = alike_R.view(-1, pictures).mean(0).min()
+        if index + 1 in self.watched and out_RnC.shape[1] == self.sides[index] ** 2:
+            grown_RnC = self.resize(out_RnC, self.sides[index], self.sides[index + 1])
+            self._expected[place] = index + 1, grown_RnC[:, self._spots(index + 1, out_RnC.device)]
+
+    def estimates(self) -> dict[int, float]:
+        """Similarity of every place that was compared, the least over the pictures; one read from the device."""
+        if not self._seen:
+            return {}
+        return dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))
+
+    def _spots(self, index: int, device: torch.device) -> Tensor:
+        tokens = self.sides[index] ** 2
+        return torch.arange(0, tokens, max(1, tokens // NUM_SPOTS), device=device)
+
+
+def stages_to_watch(skipped: Collection[int]) -> set[int]:
+    """The stage before every stage that may reuse (0-based indices); the first two have none before them."""
+    return {index - 1 for index in skipped if index >= 3}
