@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_cache_flags(parser: argparse.ArgumentParser) -> None:
-    """Describe the flags of the stage cache; they make `original-cache` the starting point unless one is given."""
+    """Describe the flags of the stage cache; single fields alone mean plain reuse at the stages of `original-cache`."""
     group = parser.add_argument_group("stage cache")
     start = group.add_mutually_exclusive_group()
     start.add_argument("--cache_preset", metavar="NAME", help="settings by name, such as original-cache")
@@ -103,6 +103,8 @@ def cache_settings(arguments: argparse.Namespace, patch_nums: Sequence[int]) -> 
         config = HARTCacheConfig.from_json(file)
     else:
         config = HARTCacheConfig.from_preset(preset or "original-cache", patch_nums=patch_nums)
+        if preset is None and given:
+            config = HARTCacheConfig(config.skip_stages, config.cache_stages)
     for name, value in given.items():
         setattr(config, name, value)
     if "skip_stages" in given:

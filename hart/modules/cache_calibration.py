@@ -58,12 +58,12 @@ def calibrate(
     assert config is not None
     recorded, skip_stages = _record(model, subjects, settings), sorted(config.skip_stages)
     table = recorded.table() if sim_path is not None else dict(loaded)
-    calibrated = bool(table) and config.estimator != "online"
+    calibrated = bool(table) and config.estimator != "online" and config.unselected == "reuse"
     found: dict[str, Any] = {}
     for branch in BRANCHES:
         entries = sorted(v for (kind, _, stage), v in table.items() if kind == branch and stage in skip_stages)
         compared = entries if calibrated else recorded.estimates(branch, skip_stages)
-        # Branches that are switched off, and tokens that add nothing, compare nothing.
+        # Branches that are switched off compare nothing.
         found[f"{branch}_threshold"] = _recommended(compared or recorded.values(branch, skip_stages))
     for branch in BRANCHES:
         values = recorded.values(branch, skip_stages)

@@ -138,7 +138,7 @@ def test_a_map_is_kept_from_its_stage_to_its_last_reader(skip, cache, kept_after
 
 def test_a_stage_that_runs_no_token_still_keeps_its_input_and_frees_the_last():
     settings = {"skip_stages": [16, 64], "cache_stages": [4, 16], "unselected": "nothing", "token_selector": "change"}
-    run = ToyRun(HARTCacheConfig(refresh_ratio={64: 0.5}, **settings))
+    run = ToyRun(HARTCacheConfig(refresh_ratio={64: 0.5}, threshold=0.0, **settings))
     run.stage(0)
     run.stage(1)
     assert kept(run) == {}

@@ -576,3 +576,40 @@ def test_any_valid_settings_paint_finite_pictures(case, batch, rounds):
         assert latent.shape == (batch, 4, sides[-1], sides[-1]) and latent.isfinite().all()
     statistics = model.get_cache_statistics()
     assert 0 <= statistics["cache_hit_rate"] <= 1 and 0 <= statistics["flops_saved_ratio"] <= 1
+
+
+# -- tokens that add nothing: decided by the latent map, for all branches or for some ---------------------------------
+
+
+def nothing(**changes) -> HARTCacheConfig:
+    return HARTCacheConfig(**({"skip_stages": [64], "unselected": "nothing", "threshold": 0.0} | changes))
+
+
+def test_a_map_that_changed_much_is_computed_in_full(tiny):
+    plain = paint(tiny)
+    tiny.set_cache_config(nothing(threshold=1.0, refresh_ratio={64: 0.25}))
+    assert torch.equal(paint(tiny), plain)
+    statistics = tiny.get_cache_statistics()
+    assert statistics["hits"] == 0 and statistics["misses"]["dissimilar"] == 4
+    estimate = statistics["similarity_stats"]["attn"]["mean"]
+    tiny.set_cache_config(nothing(threshold=max(0.0, estimate - 1e-3), refresh_ratio={64: 0.25}))
+    assert not torch.equal(paint(tiny), plain)
+    assert tiny.get_cache_statistics()["hits"] == 4
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.25])
+def test_a_branch_alone_may_add_nothing(tiny, ratio):
+    """The other branch runs all tokens; the one named adds zero where it is not run."""
+    added: dict[int, Tensor] = {}
+    tiny.set_cache_config(nothing(enable_mlp_cache=False, layers=[1], refresh_ratio={64: ratio}))
+    hooks = [
+        block.register_forward_hook(lambda block, given, out: added.__setitem__(block.index, (given[0], out)))
+        for block in tiny.blocks
+    ]
+    paint(tiny)
+    for hook in hooks:
+        hook.remove()
+    x, out = added[1]
+    stage_tokens = (out - x - tiny.blocks[1].mlp_branch(x, None)).abs().amax(-1) < 1e-5
+    assert out.shape[1] == 64 and int((~stage_tokens[0]).sum()) == round(64 * ratio)
+    assert tiny.get_cache_statistics()["per_branch"]["attn"]["hits"] == 1

@@ -91,17 +91,9 @@ RULES: dict[str, Rule] = {
 }
 
 
-_RUNS_WHOLE = "a token is run through all branches or through none"
 NOT_WITH_NOTHING: dict[str, tuple[Any, str]] = {
     "select_per_row": (False, "guidance needs both halves of a picture to run the same tokens"),
-    "select_per_branch": (False, _RUNS_WHOLE),
-    "enable_attn_cache": (True, _RUNS_WHOLE),
-    "enable_mlp_cache": (True, _RUNS_WHOLE),
-    "layers": (None, _RUNS_WHOLE),
-    "attn_layers": (None, _RUNS_WHOLE),
-    "mlp_layers": (None, _RUNS_WHOLE),
-    "first_layers": (0, _RUNS_WHOLE),
-    "corrector_layers": (0, _RUNS_WHOLE),
+    "select_per_branch": (False, "a token is left out for a whole stage"),
     "reuse_codes": ("sampled", "no token is reused"),
 }
 """Fields whose one value fits tokens that add nothing, and why."""

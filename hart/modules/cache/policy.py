@@ -6,7 +6,10 @@ what the run saw at the stages before (`transition.py`). One decision, and one r
 
 from collections.abc import Callable, Mapping, Sequence
 
+from torch.nn import functional as F
+
 from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.no_cache import StageStart
 from hart.modules.cache.plan import StagePlan, branch_at
 from hart.modules.cache.schedule import scheduled_threshold
 from hart.modules.cache_config import HARTCacheConfig
@@ -76,3 +79,12 @@ class Policy:
         """Whether a branch may reuse; without an estimate only where the threshold is 0."""
         threshold = self.threshold(plan, kind, layer)
         return threshold <= 0 or (estimate is not None and estimate >= threshold)
+
+
+def map_similarity(start: StageStart) -> float:
+    """Cosine of the accumulated map before and after the last stage, mean over places, least over the batch (LazyVAR).
+
+    It says how much the picture still changes: the estimate where tokens that are left out add nothing.
+    """
+    cosine_BPP = F.cosine_similarity(start.map_before_BcPP.float(), start.map_BcPP.float(), dim=1)
+    return float(cosine_BPP.flatten(1).mean(1).min())

@@ -42,7 +42,7 @@ def preset_fields(name: str, patch_nums: Sequence[int] | None = None) -> dict[st
     if len(stages) > len(base):
         fields |= preset.get("beyond_ten_stages", {})
     moved = move_stages(fields, base, stages)
-    if fields.get("skip_stages") and fields.get("unselected", "reuse") == "reuse" and not _has_source(moved):
+    if fields.get("skip_stages") and not _saves(moved):
         raise ValueError(
             f"preset {name!r} leaves nothing to reuse on patch_nums {tuple(patch_nums)}; allowed are pyramids that "
             "have a stage to skip and an earlier one to keep among their last stages: use 'no-cache'."
@@ -81,5 +81,8 @@ def move_stages(fields: dict[str, Any], base: Sequence[int], stages: Sequence[in
     return moved
 
 
-def _has_source(fields: dict[str, Any]) -> bool:
+def _saves(fields: dict[str, Any]) -> bool:
+    """Whether a skip stage is left, with a source to reuse from where one is needed."""
+    if fields.get("unselected", "reuse") == "nothing":
+        return bool(fields["skip_stages"])
     return any(source < stage for stage in fields["skip_stages"] for source in fields.get("cache_stages", []))

@@ -13,7 +13,7 @@ from hart.modules.cache.adaptive import AdaptiveThresholds
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.no_cache import ATTENTION, MLP, Branch, NoCache, StageStart
 from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
-from hart.modules.cache.policy import Policy
+from hart.modules.cache.policy import Policy, map_similarity
 from hart.modules.cache.registries import EVICTIONS, SELECTORS
 from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
@@ -105,17 +105,17 @@ class StageCache(NoCache):
         if start.x_RnC.shape[1] < plan.tokens:  # a round of masked decoding: no whole map to reuse or keep
             plan = StagePlan(plan.index, plan.side)
         state = self.state = StageState(plan, start)
-        if plan.reusable and self.config.unselected == "nothing":
-            state.chosen_Rm = self._select(start.x_RnC)
-            for place in plan.reusable:
-                self.statistics.hit(branch_at(place)[0], plan.tokens)
-            if state.chosen_Rm.shape[1] == 0:  # no block will run
+        if not plan.reusable:
+            return None
+        nothing = self.config.unselected == "nothing"
+        state.reused = self._decide_by_map(plan, start) if nothing else self._decide(plan, start)
+        if nothing and len(state.reused) == 2 * self.plan.depth:  # then tokens can be left out of the stage altogether
+            state.reused, chosen_Rm = frozenset(), self._select(start.x_RnC)
+            if chosen_Rm.shape[1] == 0:  # no block will run
                 self.end_stage()
-            return state.chosen_Rm
-        if plan.reusable:
-            state.reused = self._decide(plan, start)
-            if state.reused and plan.ratio > 0 and not self.config.select_per_branch:
-                state.chosen_Rm = self._select(start.x_RnC)
+            return chosen_Rm
+        if state.reused and plan.ratio > 0 and not self.config.select_per_branch:
+            state.chosen_Rm = self._select(start.x_RnC)
         return None
 
     def end_stage(self) -> None:
@@ -169,11 +169,13 @@ class StageCache(NoCache):
         return x_RnC
 
     def _reuse(self, place: int, x_RnC: Tensor, stage: Any) -> Tensor:
-        """Add the stored sums of a run of pieces at its end, upsampled once."""
+        """Add the stored sums of a run of pieces at its end, upsampled once; or nothing, where that is asked for."""
         state, (kind, layer) = self._state(), branch_at(place)
         if kind == ATTENTION and state.plan.append_kv:
             self.blocks[layer].append_keys_values(x_RnC, stage)
             self.flops.keys_values(state.plan.index, x_RnC.shape[1])
+        if self.config.unselected == "nothing":
+            return x_RnC
         if place + 1 in state.reused and not self._must_add_here(place):
             return x_RnC
         first = place
@@ -205,7 +207,7 @@ class StageCache(NoCache):
         return grown
 
     def _refresh(self, place: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
-        """Compute the chosen tokens, reuse the rest."""
+        """Compute the chosen tokens; the rest is reused, or adds nothing."""
         state = self._state()
         chosen_Rm = state.chosen_Rm
         if chosen_Rm is None:  # FastVAR's way: before every branch, from its own input
@@ -214,6 +216,8 @@ class StageCache(NoCache):
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
         computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
         self.flops.branch(*branch_at(place), state.plan.index, chosen_Rm.shape[1], stage)
+        if self.config.unselected == "nothing":
+            return x_RnC + torch.zeros_like(x_RnC).scatter(1, index_RmC, computed_RmC)
         out_RnC = self._upsampled([self.piece_of[place]]).scatter(1, index_RmC, computed_RmC)
         state.sums.pop(self.piece_of[place], None)  # the mixture is what is kept
         self._keep(place, out_RnC)
@@ -246,6 +250,20 @@ class StageCache(NoCache):
             else:
                 self.statistics.miss(kind, plan.tokens, DISSIMILAR)
         return frozenset(reused)
+
+    def _decide_by_map(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
+        """Places whose tokens may add nothing: where the latent map changed little; a whole stage is taken or left."""
+        estimate = map_similarity(start) if self.policy.asks(plan) else None
+        branches = [branch_at(place) for place in sorted(plan.reusable)]
+        accepted = all(self.policy.accepts(plan, kind, layer, estimate) for kind, layer in branches)
+        for kind, layer in branches:
+            if estimate is not None:
+                self.statistics.similarity(kind, layer, plan.tokens, estimate)
+            if accepted:
+                self.statistics.hit(kind, plan.tokens)
+            else:
+                self.statistics.miss(kind, plan.tokens, DISSIMILAR)
+        return plan.reusable if accepted else frozenset()
 
     def _select(self, x_RnC: Tensor) -> Tensor:
         """Places [R, m] of the tokens to compute, judged by the input of the stage or of a branch."""

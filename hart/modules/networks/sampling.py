@@ -4,7 +4,7 @@ Shapes: B pictures, n tokens, V codes. Generators: one per picture, or one share
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -78,7 +78,8 @@ def soft_codes(
 
 def skip_draws(like_BnV: Tensor, generators: Generators) -> None:
     """Use up what `sample_codes` (or `soft_codes`) would draw for logits of this shape."""
-    _exponential_like(like_BnV, generators)
+    none_B0 = torch.empty(len(like_BnV), 0, dtype=torch.long, device=like_BnV.device)
+    _exponential_like(like_BnV[:, :0], generators, Places(none_B0, like_BnV.shape[1]))
 
 
 def tokens_to_decode(side: int, iterations: int) -> list[int]:
@@ -97,10 +98,28 @@ def _multinomial(probabilities_NV: Tensor, generator: torch.Generator | None) ->
 
 
 def _exponential_like(x_BmV: Tensor, generators: Generators, places: Places | None = None) -> Tensor:
-    out = torch.empty_like(x_BmV) if places is None else x_BmV.new_empty(len(x_BmV), places.total, x_BmV.shape[-1])
+    if places is None:
+        return _per_picture(torch.empty_like(x_BmV), generators, lambda out, g: out.exponential_(generator=g))
+    shape = (len(x_BmV), places.total, x_BmV.shape[-1])
+    if x_BmV.device.type != "cpu":
+        out = _per_picture(x_BmV.new_empty(shape), generators, lambda out, g: out.exponential_(generator=g))
+        return places.take(out)
+    # The logarithms of all tokens would cost more than many a stage saves. On CPU an exponential number of torch is
+    # -log(1 - u) with u of 53 bits of one 64-bit draw: these bits for all, and the logarithm for some, will do.
+    bits = _per_picture(
+        torch.empty(shape, dtype=torch.int64), generators, lambda out, g: out.random_(-(2**63), None, generator=g)
+    )
+    uniform = (places.take(bits) & (2**53 - 1)).double() * 2.0**-53
+    return -torch.log1p(-uniform).to(x_BmV.dtype)
+
+
+def _per_picture(
+    out: Tensor, generators: Generators, draw: Callable[[Tensor, torch.Generator | None], object]
+) -> Tensor:
+    """Fill a tensor in place: each picture by its own generator, or all by the shared one."""
     if not isinstance(generators, Sequence):
-        out.exponential_(generator=generators)
-    else:
-        for row, generator in zip(out, generators, strict=True):
-            row.exponential_(generator=generator)
-    return out if places is None else places.take(out)
+        draw(out, generators)
+        return out
+    for row, generator in zip(out, generators, strict=True):
+        draw(row, generator)
+    return out

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hart.modules.networks.sampling import (
     Places,
+    _exponential_like,
     guide,
     keep_top_k,
     keep_top_p,
@@ -130,3 +131,11 @@ def test_skipped_draws_leave_generators_where_draws_do():
     skip_draws(torch.empty_like(logits), skipped)
     for ours, expected in zip(skipped, drawn, strict=True):
         assert torch.equal(ours.get_state(), expected.get_state())
+
+
+def test_exponential_numbers_of_some_tokens_are_torch_s():
+    """They are made from the generator's bits as torch makes them on CPU; another torch may do it otherwise."""
+    index = torch.tensor([[1, 5, 6]])
+    drawn = torch.empty(1, 9, 400).exponential_(generator=torch.Generator().manual_seed(3))
+    ours = _exponential_like(torch.empty(1, 3, 400), [torch.Generator().manual_seed(3)], Places(index, 9))
+    torch.testing.assert_close(ours, drawn[:, index[0]], rtol=1e-6, atol=0)
