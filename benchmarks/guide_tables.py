@@ -1,9 +1,11 @@
-"""The measured tables of the guide, made from the recorded runs: `python benchmarks/guide_tables.py`.
+"""Write the measured tables and the frontier's plot of the guide from the recorded runs.
 
-A test compares them with the guide, so that no figure there can differ from its run.
+`python benchmarks/guide_tables.py`. A test compares the tables with the guide, so that no figure there can differ from
+its run.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,10 @@ from hart.benchmark.results import Results
 from hart.benchmark.tables import markdown_table
 
 RUNS = Path(__file__).parent / "runs"
-EMBEDDED = "embedded.json"
+GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
+PLOT = Path(__file__).parents[1] / "docs" / "frontier.png"
+KINDS = {"preset": "tab:blue", "peer": "tab:gray", "plan": "tab:red"}
+EMBEDDED, STUDY = "embedded.json", "study.json"
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
     "12 layers, width 512, 14 stages": "mid-14.json",
@@ -23,6 +28,8 @@ def tables() -> Iterator[tuple[str, str]]:
     """Name and Markdown of every table whose run is recorded."""
     if (RUNS / EMBEDDED).exists():
         yield "quality and speed", markdown_table(Results.from_json(RUNS / EMBEDDED))
+    if (RUNS / STUDY).exists():
+        yield "study", markdown_table(Results.from_json(RUNS / STUDY))
     yield "speed", speed_table()
     if (RUNS / "estimators.json").exists():
         yield "estimators", estimator_table()
@@ -69,6 +76,37 @@ def metric_table() -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def draw_frontier(results: Results, path: Path) -> None:
+    """Median PSNR to the full run against speed-up, with 95% intervals and quartiles."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for setting in results.settings:
+        psnr, speed = setting.quality.psnr, setting.speed_up
+        if psnr is None:
+            continue
+        colour = KINDS.get(setting.kind, "tab:green")
+        axes.errorbar(
+            speed.median, psnr.value, yerr=[[psnr.value - psnr.low], [psnr.high - psnr.value]],
+            xerr=[[speed.median - speed.q1], [speed.q3 - speed.median]], fmt="o", color=colour, elinewidth=0.7,
+        )  # fmt: skip
+        axes.annotate(setting.name, (speed.median, psnr.value), (5, 4), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("speed-up over no cache (median of paired ratios, quartiles)")
+    axes.set_ylabel("PSNR to the picture without cache, dB (median, 95%)")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def filled(guide: str) -> str:
+    """The guide with every table between its marks."""
     for title, table in tables():
-        print(f"{title}\n\n{table}\n")
+        marked = rf"(<!-- table: {re.escape(title)} -->\n).*?(<!-- end -->)"
+        guide = re.sub(marked, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", guide, flags=re.DOTALL)
+    return guide
+
+
+if __name__ == "__main__":
+    GUIDE.write_text(filled(GUIDE.read_text(encoding="utf-8")), encoding="utf-8")
+    draw_frontier(Results.from_json(RUNS / EMBEDDED), PLOT)
+    print(f"wrote {GUIDE} and {PLOT}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import guide_tables
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "README_ENHANCED_CACHING.md")
 
@@ -26,6 +28,11 @@ def test_python_examples_run(document, tmp_path, monkeypatch):
     for line, source in blocks:
         # Empty lines in front, so that a traceback names the document's line.
         exec(compile("\n" * (line - 1) + source, str(ROOT / document), "exec"), namespace)
+
+
+def test_the_guide_s_tables_are_those_of_the_recorded_runs():
+    guide = (ROOT / "README_ENHANCED_CACHING.md").read_text(encoding="utf-8")
+    assert guide_tables.filled(guide) == guide and len(list(guide_tables.tables())) == 5
 
 
 def test_the_project_names_licences_and_what_training_needs():

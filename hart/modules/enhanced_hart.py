@@ -221,7 +221,7 @@ class EnhancedHARTForT2I(HARTForT2I):
         if self._recorded.compared != compared:
             self._recorded = Calibration(compared)
         recorded, estimating = self._recorded, None
-        if config is not None and config.needs_source:
+        if config is not None and (config.needs_source or config.unselected == "nothing"):
             never = estimating_config(config)
             estimating = self._stage_cache(never, {}, CacheStatistics(), AdaptiveThresholds())
         resize = self._resize(config or HARTCacheConfig())

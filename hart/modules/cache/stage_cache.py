@@ -107,16 +107,25 @@ class StageCache(NoCache):
         state = self.state = StageState(plan, start)
         if not plan.reusable:
             return None
-        nothing = self.config.unselected == "nothing"
-        state.reused = self._decide_by_map(plan, start) if nothing else self._decide(plan, start)
-        if nothing and len(state.reused) == 2 * self.plan.depth:  # then tokens can be left out of the stage altogether
-            state.reused, chosen_Rm = frozenset(), self._select(start.x_RnC)
-            if chosen_Rm.shape[1] == 0:  # no block will run
-                self.end_stage()
-            return chosen_Rm
+        if self.config.unselected == "nothing":
+            return self._begin_leaving_out(plan, start)
+        state.reused = self._decide(plan, start)
         if state.reused and plan.ratio > 0 and not self.config.select_per_branch:
             state.chosen_Rm = self._select(start.x_RnC)
         return None
+
+    def _begin_leaving_out(self, plan: StagePlan, start: StageStart) -> Tensor | None:
+        """Tokens add nothing: to the whole stage where every branch may be spared, else to the branches that may."""
+        state, spared = self._state(), self._decide_by_map(plan, start)
+        if not spared:
+            return None
+        chosen_Rm = self._select(start.x_RnC)
+        if len(spared) < 2 * self.plan.depth:
+            state.reused, state.chosen_Rm = spared, chosen_Rm
+            return None
+        if chosen_Rm.shape[1] == 0:  # no block will run
+            self.end_stage()
+        return chosen_Rm
 
     def end_stage(self) -> None:
         """Keep what a later stage reads from here, and give up what none reads any more."""
