@@ -91,7 +91,9 @@ def draw_frontier(results: Results, path: Path) -> None:
             speed.median, psnr.value, yerr=[[psnr.value - psnr.low], [psnr.high - psnr.value]],
             xerr=[[speed.median - speed.q1], [speed.q3 - speed.median]], fmt="o", color=colour, elinewidth=0.7,
         )  # fmt: skip
-        axes.annotate(setting.name, (speed.median, psnr.value), (5, 4), textcoords="offset points", fontsize=8)
+        below = -11 if setting.kind == "peer" else 4
+        axes.annotate(setting.name, (speed.median, psnr.value), (5, below), textcoords="offset points", fontsize=8)
+    axes.margins(x=0.1)
     axes.set_xlabel("speed-up over no cache (median of paired ratios, quartiles)")
     axes.set_ylabel("PSNR to the picture without cache, dB (median, 95%)")
     axes.grid(alpha=0.3)
