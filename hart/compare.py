@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -14,6 +13,7 @@ from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 from hart.utils.images import grid, to_pil
+from hart.utils.psnr import psnr
 from hart.utils.seeds import picture_seeds
 
 if TYPE_CHECKING:
@@ -138,14 +138,6 @@ def compare_presets(
     for row in rows:
         row.psnr = psnr(row.images, rows[0].images)
     return Comparison(prompts, seeds, rows)
-
-
-def psnr(images: Tensor | None, reference: Tensor | None) -> list[float]:
-    """Peak signal-to-noise ratio in dB of each picture [N, 3, H, W] in 0 to 1; infinite where two are equal."""
-    if images is None or reference is None:
-        return []
-    squared_N = (images.double() - reference.double()).square().flatten(1).mean(1)
-    return [float(value) for value in -10 * torch.log10(squared_N)]
 
 
 def _painter(pipeline: HARTPipeline, config: HARTCacheConfig) -> HARTPipeline:

@@ -38,6 +38,7 @@ from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, Source,
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_prompts import Subjects, check_count, is_embedded_model
 from hart.utils.numbers import is_number
+from hart.utils.psnr import psnr
 from hart.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -393,8 +394,8 @@ def _as_bytes(images_13HW: Tensor) -> NDArray[np.uint8]:
 
 def _decibels(ours: NDArray[np.uint8], plain: NDArray[np.uint8]) -> float:
     """PSNR of two pictures."""
-    error = float(np.square(ours.astype(np.float64) - plain).mean())
-    return SAME_PICTURES_DB if error == 0 else min(SAME_PICTURES_DB, float(10 * np.log10(255**2 / error)))
+    both = [torch.from_numpy(picture[None]).double() / 255 for picture in (ours, plain)]
+    return min(SAME_PICTURES_DB, *psnr(*both))
 
 
 def _scorer(studio: Studio, settings: PlanSettings) -> Callable[[int, Painted, Tensor], float]:

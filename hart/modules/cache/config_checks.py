@@ -139,9 +139,10 @@ def check_stages(config: "HARTCacheConfig", stages: Sequence[int]) -> None:
 
 
 def check_together(config: "HARTCacheConfig") -> None:
-    """Settings that would be without effect where unselected tokens add nothing: they are left out of whole stages.
+    """Settings that have no meaning where unselected tokens add nothing.
 
-    Thresholds and their adaptation are without effect there, too, and let be: every configuration has them.
+    Raises:
+        ValueError: the first field that does not fit.
     """
     if config.unselected != "nothing" or not config.skip_stages:
         return

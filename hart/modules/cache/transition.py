@@ -37,12 +37,12 @@ class TransitionWatch:
         """A branch (named by its place) was computed for all tokens of a stage."""
         expected = self._expected.pop(place, None)
         if expected is not None and expected[0] == index and expected[1].shape[0] == out_RnC.shape[0]:
-            spots_RmC = out_RnC[:, self._spots(index, out_RnC.device)]
-            alike_R = similarity(expected[1], spots_RmC, self.metric)
+            alike_R = similarity(expected[1], out_RnC[:, self._spots(index)], self.metric)
             self._seen[place] = alike_R.view(-1, pictures).mean(0).min()
         if index + 1 in self.watched and out_RnC.shape[1] == self.sides[index] ** 2:
             grown_RnC = self.resize(out_RnC, self.sides[index], self.sides[index + 1])
-            self._expected[place] = index + 1, grown_RnC[:, self._spots(index + 1, out_RnC.device)]
+            # A copy: a view would keep the whole map.
+            self._expected[place] = index + 1, grown_RnC[:, self._spots(index + 1)].contiguous()
 
     def estimates(self) -> dict[int, float]:
         """Similarity of every place that was compared, the least over the pictures; one read from the device."""
@@ -50,9 +50,8 @@ class TransitionWatch:
             return {}
         return dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))
 
-    def _spots(self, index: int, device: torch.device) -> Tensor:
-        tokens = self.sides[index] ** 2
-        return torch.arange(0, tokens, max(1, tokens // NUM_SPOTS), device=device)
+    def _spots(self, index: int) -> slice:
+        return slice(None, None, max(1, self.sides[index] ** 2 // NUM_SPOTS))
 
 
 def stages_to_watch(skipped: Collection[int]) -> set[int]:
