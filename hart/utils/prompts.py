@@ -2,18 +2,23 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
 # A prompt in a message is cut to this many characters.
 SHOWN_CHARACTERS = 60
+
+# A call to a fast tokenizer sets padding and truncation on the tokenizer itself, which fails while another thread
+# is in such a call ("Already borrowed").
+_ONE_CALL_AT_A_TIME = Lock()
 
 
 class EncodedPrompts(NamedTuple):
@@ -68,7 +73,9 @@ def encode_prompts(
     """
     prompts = check_prompts(prompts, tokenizer, max_token_length, on_long)
     _warn_of_long("prompt", prompts, tokenizer, max_token_length)
-    padded = tokenizer(prompts, padding="max_length", max_length=max_token_length, truncation=True, return_tensors="pt")
+    padded = _tokenize(
+        tokenizer, prompts, padding="max_length", max_length=max_token_length, truncation=True, return_tensors="pt"
+    )
     tokens_BT = padded["input_ids"].to(text_model.device)
     mask_BT = (tokens_BT != tokenizer.pad_token_id).long()
 
@@ -76,7 +83,7 @@ def encode_prompts(
     if system_prompt and use_llm_system_prompt:
         report = _refuse_long if on_long == "error" else _warn_of_long
         report("system prompt", [system_prompt], tokenizer, max_token_length)
-        front = tokenizer([system_prompt], max_length=max_token_length, truncation=True, return_tensors="pt")
+        front = _tokenize(tokenizer, [system_prompt], max_length=max_token_length, truncation=True, return_tensors="pt")
         front_BS = front["input_ids"].to(tokens_BT.device).expand(len(prompts), -1)
         input_BS = torch.cat([front_BS, tokens_BT], dim=1)
         attention_BS = torch.cat([torch.ones_like(front_BS), mask_BT], dim=1)
@@ -88,6 +95,11 @@ def encode_prompts(
         raise ValueError(f"text_model {type(text_model).__name__} returns no last_hidden_state; load it with AutoModel")
     context_BTD = hidden_BSD[:, -max_token_length:].float().contiguous()
     return EncodedPrompts(tokens_BT, mask_BT, mask_BT.cumsum(dim=1) - 1, context_BTD)
+
+
+def _tokenize(tokenizer: "PreTrainedTokenizerBase", texts: list[str], **settings: Any) -> "BatchEncoding":
+    with _ONE_CALL_AT_A_TIME:
+        return tokenizer(texts, **settings)
 
 
 def check_prompts(
@@ -131,7 +143,7 @@ def _too_long(
     texts: list[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int
 ) -> Iterator[tuple[str, int]]:
     """Texts that do not fit, with their tokens."""
-    for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True):
+    for text, ids in zip(texts, _tokenize(tokenizer, texts, verbose=False)["input_ids"], strict=True):
         if len(ids) > max_token_length:
             yield text, len(ids)
 

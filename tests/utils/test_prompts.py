@@ -1,6 +1,7 @@
 """Prompt encoding against the recorded runs, and what it refuses."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def test_a_batch_equals_its_prompts_one_by_one(encode, side):
         alone = encode(side, [prompt], system_prompt=NOTES["system_prompt"])
         assert torch.equal(batch.tokens[row], alone.tokens[0])
         torch.testing.assert_close(batch.context[row], alone.context[0], rtol=0, atol=2e-6)
+
+
+def test_threads_share_a_tokenizer(text_model):
+    """A fast tokenizer refuses a thread that changes its truncation while another one reads it."""
+
+    def tokens(length: int) -> torch.Tensor:
+        return encode_prompts(["the dog " * 200], *text_model, max_token_length=length).tokens
+
+    lengths = [4, 8] * 40
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(tokens, lengths))
+    assert all(torch.equal(one, tokens(length)) for one, length in zip(together, lengths, strict=True))
 
 
 def test_context_is_float32_for_a_model_in_half_precision(encode, text_model):
