@@ -69,7 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="compile every block's branches with torch.compile")
     parser.add_argument("--output_dir", type=Path, default=Path("benchmark"), metavar="FOLDER", help="where to write")
     parser.add_argument("--speed_only", action="store_true", help="do not judge pictures (those of random weights)")
-    parser.add_argument("--no-memory", action="store_true", help="do not measure peaks in fresh processes")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="do not measure peaks, and count operations, in fresh processes"
+    )
+    parser.add_argument(
+        "--warm_up", choices=["each", "once"], default="each",
+        help="before the first round, each setting paints a batch, or no-cache alone (for minutes a picture)",
+    )  # fmt: skip
     parser.add_argument(
         "--export", nargs=2, action="append", default=[], metavar=("TOOL", "DIR"),
         help=f"pictures as other tools read them: {', '.join(EXPORTS)}; may be given again",
@@ -159,6 +165,7 @@ def measure(arguments: argparse.Namespace, command: str) -> Results:
         command=command,
         speed_only=arguments.speed_only,
         any_revision=arguments.any_revision,
+        warm_up=arguments.warm_up,
     )
 
 

@@ -62,6 +62,8 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Se
         flops_computed=computed,
         flops_saved=saved / (saved + computed) if saved else 0.0,
         computed=computed_shares(one, plain, work),
+        operations=operations_of(one.peak),
+        operations_saved=operations_saved(one.peak, plain.peak),
         memory=memory_of(one.peak, plain.peak, cache_peak),
         quality=quality,
         folder=f"{PICTURES}/{one.setting.slug}",
@@ -93,6 +95,17 @@ def computed_shares(one: Finished, plain: Finished, work: Work) -> dict[str, flo
         for side in (one, plain)
     )
     return {str(side * side): done / full for side, done, full in zip(work.patch_nums, ours, theirs, strict=True)}
+
+
+def operations_of(peak: dict[str, Any] | None) -> dict[str, int]:
+    """Operations of one batch by operator; empty where nothing was measured in a fresh process."""
+    return {} if peak is None else dict(peak.get("operations", {}))
+
+
+def operations_saved(peak: dict[str, Any] | None, plain: dict[str, Any] | None) -> float | None:
+    """Share of no-cache's operations that a setting saved in one batch; None where either was not counted."""
+    ours, theirs = (sum(operations_of(side).values()) for side in (peak, plain))
+    return 1 - ours / theirs if ours and theirs else None
 
 
 def hit_shares(one: Finished, depth: int) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Peaks of all settings, each measured once in a process of its own and kept in `memory.json`."""
+"""Peaks and operations of all settings, each measured once in a process of its own and kept in `memory.json`."""
 
 import json
 import logging

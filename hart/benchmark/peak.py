@@ -1,6 +1,6 @@
-"""Peak memory of one batch under one setting, in a process of its own: `python -m hart.benchmark.peak REQUEST.json`.
+"""Peak memory and operations of one batch under one setting: `python -m hart.benchmark.peak REQUEST.json`.
 
-A process's peak holds whatever was painted before, so every setting gets a fresh one.
+A process's peak holds whatever was painted before, so every setting gets a fresh process.
 """
 
 import json
@@ -22,7 +22,8 @@ def measure_peak(request: dict[str, Any], setting: NamedSetting) -> dict[str, An
         setting: under which.
 
     Returns:
-        `method` (see `PeakMemory`), `peak_bytes` while painting, the loaded model included, and `cache_peak_bytes`.
+        `method` (see `PeakMemory`), `peak_bytes` while painting, the loaded model included, `cache_peak_bytes`, and
+        `operations` by operator (see `counted_operations`).
 
     Raises:
         RuntimeError: the process failed; the message holds its last line.
@@ -42,6 +43,7 @@ def measure_peak(request: dict[str, Any], setting: NamedSetting) -> dict[str, An
 def _paint(request: dict[str, Any]) -> dict[str, Any]:
     import torch
 
+    from hart.benchmark.operations import counted_operations
     from hart.benchmark.painter import compile_branches
     from hart.modules.cache_config import HARTCacheConfig
     from hart.pipeline import HARTPipeline
@@ -56,15 +58,27 @@ def _paint(request: dict[str, Any]) -> dict[str, Any]:
         progress=False,
         cache=HARTCacheConfig.from_dict(request["config"]),
     )
-    arguments = {name: request[name] for name in ("guidance_scale", "seed")}
-    arguments |= {"output_type": "pt", "batch_size": len(request["prompts"])}
-    if request["compiled"]:
-        compile_branches(pipeline.model)
-        pipeline(request["prompts"], **arguments)  # what compiling takes is no part of painting
+
+    def paint() -> None:
+        pipeline(
+            request["prompts"],
+            guidance_scale=request["guidance_scale"],
+            seed=request["seed"],
+            output_type="pt",
+            batch_size=len(request["prompts"]),
+        )
+
     memory = PeakMemory(pipeline.device)
     memory.restart()
-    pipeline(request["prompts"], **arguments)
+    with counted_operations() as operations:
+        paint()
+    if request["compiled"]:  # counted before: nobody sees into a compiled graph
+        compile_branches(pipeline.model)
+        paint()  # what compiling takes is no part of painting
+        memory.restart()
+        paint()
     return {
+        "operations": operations,
         "method": memory.method,
         "peak_bytes": memory.peak_bytes(),
         "cache_peak_bytes": pipeline.model.get_cache_statistics()["cache_peak_bytes"],

@@ -84,6 +84,14 @@ def _frechet(setting: Setting) -> Cell:
     return Cell(NOT_MEASURED) if frechet is None else Cell(f"{frechet:.2f}", key=frechet)
 
 
+def _operations(setting: Setting) -> Cell:
+    saved = setting.operations_saved
+    if saved is None:
+        return Cell(NOT_MEASURED)
+    done = sum(setting.operations.values())
+    return Cell(words.percent(saved), f"{done / 1e9:.3g} GFLOPs per batch", saved)
+
+
 def _memory(setting: Setting) -> Cell:
     memory = setting.memory
     below = "" if memory.over_no_cache is None else f"{memory.over_no_cache:.3f}{words.TIMES} no-cache"
@@ -111,4 +119,5 @@ _COLUMNS: dict[str, Column] = {
     "Cache": lambda setting: Cell(words.size(setting.memory.cache_peak_bytes), key=setting.memory.cache_peak_bytes),
     "Hits": lambda setting: Cell(words.percent(setting.hit_rate), key=setting.hit_rate),
     "FLOPs of the blocks saved": lambda setting: Cell(words.percent(setting.flops_saved), key=setting.flops_saved),
+    "All FLOPs saved": _operations,
 }

@@ -132,7 +132,10 @@ class Setting(_Part):
         hit_rate: hits over decisions.
         hits: per branch ("attn", "mlp"), stage as text: share of layers that reused, averaged over generations.
         flops_saved: share of the branches' operations that were saved.
-        computed: share of no-cache's operations that were computed, by stage as text.
+        computed: share of no-cache's operations in the branches that were computed, by stage as text.
+        operations: of one batch from the prompts to pictures, by operator (see `counted_operations`); empty where peaks
+            were not measured.
+        operations_saved: share of no-cache's that were saved in that batch.
         folder: where its pictures lie, relative to the results.
     """
 
@@ -150,6 +153,8 @@ class Setting(_Part):
     flops_computed: int
     flops_saved: float
     computed: dict[str, float] = Field(default_factory=dict)
+    operations: dict[str, int] = Field(default_factory=dict)
+    operations_saved: float | None = None
     memory: Memory
     quality: Quality
     folder: str | None = None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 
+WarmUp = Literal["each", "once"]
+
 
 def run_benchmark(
     pipeline: HARTPipeline,
@@ -42,6 +44,7 @@ def run_benchmark(
     command: str = "run_benchmark",
     speed_only: bool = False,
     any_revision: bool = False,
+    warm_up: WarmUp = "each",
 ) -> Results:
     """Measure settings and write `results.json`.
 
@@ -60,6 +63,8 @@ def run_benchmark(
         command: how it was called, for the record.
         speed_only: do not judge pictures; the same call without it judges what was painted.
         any_revision: go on with a run that another revision of the code began.
+        warm_up: "each" setting paints a batch that does not count before the first round; "once": no-cache alone, whose
+            weights all share, for models that take minutes a picture.
 
     Raises:
         ImportError: the packages for quality are missing; the message names the extra.
@@ -81,7 +86,7 @@ def run_benchmark(
         compile_branches(pipeline.model)
     qualities = [Quality() for _ in settings]
     try:
-        _paint(pipeline, settings, work, journal, progress)
+        _paint(pipeline, settings, work, journal, progress, warm_up)
         if not speed_only:
             judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work), work.prompts)
             qualities = judge.judge([one.files for one in run.finished()])
@@ -175,14 +180,20 @@ def _with_table(setting: NamedSetting, path: Path) -> NamedSetting:
 
 
 def _paint(
-    pipeline: HARTPipeline, settings: Sequence[NamedSetting], work: Work, journal: Journal, progress: bool
+    pipeline: HARTPipeline,
+    settings: Sequence[NamedSetting],
+    work: Work,
+    journal: Journal,
+    progress: bool,
+    warm_up: WarmUp,
 ) -> None:
     """Round i: every setting paints batch i, in an order that each round turns by one."""
     rounds = list(batches(work))
     total = len(rounds) * len(settings)
     done = sum(len(journal.of(setting.name)) for setting in settings)
     unfinished = [setting for setting in settings if len(journal.of(setting.name)) < len(rounds)]
-    painters = _warm_painters(pipeline, unfinished, work, rounds[0], progress)
+    painters = {setting.name: Painter(setting, pipeline, work.guidance_scale) for setting in unfinished}
+    _warm_up(list(painters.values())[: 1 if warm_up == "once" else None], rounds[0], progress)
     with tqdm(total=total, initial=done, desc="benchmark", unit="batch", disable=not progress) as bar:
         for batch in rounds:
             turn = batch.index % len(settings)
@@ -193,15 +204,11 @@ def _paint(
                     bar.update()
 
 
-def _warm_painters(
-    pipeline: HARTPipeline, settings: Sequence[NamedSetting], work: Work, batch: Batch, progress: bool
-) -> dict[str, Painter]:
-    """A painter per setting, by name, that has painted one batch, which does not count."""
-    painters = {setting.name: Painter(setting, pipeline, work.guidance_scale) for setting in settings}
-    for painter in tqdm(painters.values(), desc="warm-up", unit="batch", disable=not progress or not painters):
+def _warm_up(painters: Sequence[Painter], batch: Batch, progress: bool) -> None:
+    """Paint one batch with each, which does not count."""
+    for painter in tqdm(painters, desc="warm-up", unit="batch", disable=not progress or not painters):
         painter.paint(batch)
         painter.forget()
-    return painters
 
 
-__all__ = ["RESULTS", "run_benchmark"]
+__all__ = ["RESULTS", "WarmUp", "run_benchmark"]

@@ -24,6 +24,9 @@ def test_the_process_paints_a_batch_and_may_compile(checkpoint_root, monkeypatch
     }  # fmt: skip
     found = _paint(request)
     assert len(compiled) == 1 and found["peak_bytes"] > 0
+    everything = _paint(request | {"compiled": False, "config": HARTCacheConfig.from_preset("no-cache").to_dict()})
+    assert set(found["operations"]) == set(everything["operations"]) >= {"aten.mm", "aten.convolution"}
+    assert 0 < sum(found["operations"].values()) < sum(everything["operations"].values())
 
 
 def test_ratios():

@@ -118,6 +118,15 @@ def test_speed_only_judges_nothing_and_measures_no_table_that_nobody_needs(
     assert [found.goal for found in results.recommendations] == ["speed"]
 
 
+def test_a_warm_up_may_be_that_of_no_cache_alone(pipeline, chosen, checkpoint_root, tmp_path, monkeypatch):
+    painted, paint = [], Painter.paint
+    monkeypatch.setattr(Painter, "paint", lambda p, b: (painted.append(p.setting.name), paint(p, b))[1])
+    request = WorkRequest(num_pictures=1, batch_size=1, prompts=("a cat",))
+    quiet = {"memory": False, "progress": False, "speed_only": True}
+    run_benchmark(pipeline, chosen, request, tmp_path, checkpoint_root, **quiet, warm_up="once")
+    assert painted == ["no-cache", "no-cache", *NAMES]
+
+
 def test_settings_are_calibrated_on_captions_of_the_training_split(results_of):
     work = results_of(made_up("no-cache", 1.0)).work
     assert calibration_prompts(work.model_copy(update={"checkpoint": "elsewhere"}), 2) == ["a cat", "a dog"]

@@ -2,8 +2,14 @@
 
 from types import SimpleNamespace
 
+from torch.utils.flop_counter import FlopCounterMode
+
+from hart.benchmark.operations import ATTENTION_ON_CPU
+from hart.benchmark.painter import full_flops
 from hart.modules.cache.flops import FlopCounter
+from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.cache.toys import ToyBlock
+from tests.modules.models.transformer.conftest import build
 
 WEIGHTS = 2 * 2  # of either part of a toy block, which is two wide
 
@@ -51,3 +57,12 @@ def test_rounds_count_as_computed_in_full():
     run(counted, 1, 2, 1, 4)
     run(counted, 1, 2, 3, 7)
     assert counted.totals() == (2 * (branches(3, 3) + branches(1, 4) + branches(3, 7)), 0)
+
+
+def test_the_count_is_that_of_the_operators():
+    """A whole run's blocks against what torch counts as it runs them."""
+    model = EnhancedHARTForT2I.from_hart(build())
+    arguments = {"B": 1, "label_B": None, "g_seed": 3}
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+        model.autoregressive_infer_cfg(**arguments)
+    assert sum(full_flops(model, 1)) == sum(counter.get_flop_counts()["Block"].values())

@@ -1,13 +1,18 @@
 """`plan_cache`: what it searches, what it verifies, what it gives."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from hart import embedded_model_path
-from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors
+from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
+from hart.modules.cache.planner_search import front, refine, to_verify
+from hart.modules.cache.planner_verify import TIMED_EVERY, decibels_of
 from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner import CacheProposal, Trial, _decibels, _front, _to_verify
+from hart.modules.cache_planner import CacheProposal, Trial
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.modules.test_enhanced_hart import config, paint
 
@@ -60,7 +65,7 @@ def quick(monkeypatch):
     """Candidates and one selector alone: it takes long enough."""
     replaced = {"cheaper": lambda *_: [], "reuse_by_similarity": lambda *_: [], "SELECTORS_TRIED": ["edge"]}
     for name, instead in replaced.items():
-        monkeypatch.setattr(f"hart.modules.cache_planner.{name}", instead)
+        monkeypatch.setattr(f"hart.modules.cache.planner_search.{name}", instead)
 
 
 def test_with_a_content_judge_the_fastest_of_the_first_that_are_faster_wins(found):
@@ -69,8 +74,9 @@ def test_with_a_content_judge_the_fastest_of_the_first_that_are_faster_wins(foun
     assert plan.chosen.kept and plan.speed_up == max(v.speed_up for v in plan.verified if v.kept) > 1
     assert plan.config.run_tag() == plan.chosen.run_tag
     plan.config.validate([side * side for side in model_config.patch_nums], depth=model_config.depth)
-    order = [t.run_tag for t in _to_verify(plan.tried)]
-    assert [v.run_tag for v in plan.verified] == order[: len(plan.verified)]
+    order = [t.run_tag for t in to_verify([t for t in plan.tried if t.source != "refinement"])]
+    given = [v.run_tag for v in plan.verified if v.run_tag in order]
+    assert given == order[: len(given)]
 
 
 def test_an_interval_has_width_where_no_score_changed(found):
@@ -82,7 +88,7 @@ def test_an_interval_has_width_where_no_score_changed(found):
 def test_what_it_cost_is_recorded(found):
     cost = found[1].cost
     tried = sum(2 for _ in found[1].tried)  # one picture each, and the full run's beside it
-    verified = sum(2 * v.pictures for v in found[1].verified)
+    verified = sum(v.pictures + math.ceil(v.pictures / TIMED_EVERY) for v in found[1].verified)
     assert cost.pictures == 1 + 1 + tried + 2 + verified  # full runs, one of them recorded for similarities
     assert cost.seconds > 0 and (cost.device, cost.num_search, cost.num_verify) == ("cpu", 1, 2) and cost.machine
 
@@ -152,7 +158,7 @@ def test_files(found, tmp_path):
 
 def test_the_front_holds_what_nothing_beats():
     trials = [trial(3, 0.0), trial(1, 0.5), trial(2, 0.6), trial(1, 0.4), trial(2, 0.1)]
-    assert [(t.relative_seconds, t.damage) for t in _front(trials)] == [(1, 0.4), (2, 0.1), (3, 0.0)]
+    assert [(t.relative_seconds, t.damage) for t in front(trials)] == [(1, 0.4), (2, 0.1), (3, 0.0)]
 
 
 def test_candidates_are_verified_although_something_beats_them_and_the_full_run_never():
@@ -162,12 +168,52 @@ def test_candidates_are_verified_although_something_beats_them_and_the_full_run_
         trial(0.8, 0.3, tag="c", drop_stages=[64]),
         trial(0.99, 0.0, tag="full"),
     ]
-    assert [t.run_tag for t in _to_verify(trials)] == ["a", "b"]
+    assert [t.run_tag for t in to_verify(trials)] == ["a", "b"]
 
 
 def test_the_fastest_that_was_kept_is_chosen():
     verified = [verification(1.9, False), verification(1.4, True), verification(1.5, True)]
     assert fastest_kept(verified) is verified[2] and fastest_kept(verified[:1]) is None
+
+
+STAGES = [1, 4, 16, 64]
+
+
+def test_settings_that_leave_tokens_out_are_treatments():
+    part = HARTCacheConfig(skip_stages=[16], refresh_ratio={16: 0.5}, unselected="nothing", drop_stages=[64],
+                           unguided_from=16, token_selector="edge")  # fmt: skip
+    assert treatment_of(part, STAGES) == Treatment((4, 16, 64), (1.0, 0.5, 0.0), 16, "edge")
+    assert treatment_of(treatment_of(part, STAGES).config(), STAGES) == treatment_of(part, STAGES)
+    assert treatment_of(HARTCacheConfig(), STAGES).shares == (1.0, 1.0, 1.0)
+    assert treatment_of(HARTCacheConfig(skip_stages=[16], unselected="nothing"), STAGES).shares == (1.0, 0.0, 1.0)
+    assert treatment_of(HARTCacheConfig(skip_stages=[16], cache_stages=[4]), STAGES) is None
+    assert treatment_of(HARTCacheConfig(skip_stages=[16], unselected="nothing", enable_mlp_cache=False), STAGES) is None
+    assert treatment_of(HARTCacheConfig(drop_stages=[4]), [1, 4, 16, 64, 100, 144]) is None  # no late one
+
+
+class Stairs:
+    """A studio and a verifier in one: the more is left out, the faster; more than one stage is too much."""
+
+    model = SimpleNamespace(config=SimpleNamespace(patch_nums=(1, 2, 4, 8)))
+
+    def trial(self, config, source):
+        left_out = sum(1 - share for share in treatment_of(config, STAGES).shares)
+        return trial(1 / (1 + left_out), left_out, source, tag=config.run_tag()).model_copy(
+            update={"settings": config.to_dict()}
+        )
+
+    def verify(self, tried):
+        found = verification(1 / tried.relative_seconds, tried.damage <= 1)
+        return found.model_copy(update={"run_tag": tried.run_tag, "settings": tried.settings})
+
+
+def test_refining_goes_on_while_a_cheaper_step_keeps_the_budget():
+    stairs, full = Stairs(), HARTCacheConfig()
+    verified = [stairs.verify(stairs.trial(full, "candidate"))]
+    tried = refine(stairs, stairs, verified, progress=False)
+    assert fastest_kept(verified).speed_up == 2  # one stage's worth is left out
+    assert {t.source for t in tried} == {"refinement"} and any(not v.kept for v in verified)
+    assert refine(stairs, stairs, [], progress=False) == []
 
 
 def test_other_selectors_matter_where_a_part_is_run():
@@ -176,10 +222,10 @@ def test_other_selectors_matter_where_a_part_is_run():
     assert list(other_selectors(Treatment((16, 64), (1.0, 0.0)))) == []
 
 
-def test_decibels():
+def testdecibels_of():
     plain = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
-    assert _decibels(plain, plain) == 100
-    assert _decibels(plain + 255, plain) == 0
+    assert decibels_of(plain, plain) == 100
+    assert decibels_of(plain + 255, plain) == 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,25 @@ class Treatment:
         )
 
 
+def treatment_of(config: HARTCacheConfig, stages: Sequence[int]) -> Treatment | None:
+    """Settings as a treatment, their threshold aside; None where they reuse, or leave out part of an early stage.
+
+    Args:
+        config: any settings.
+        stages: token counts of the pyramid, rising.
+    """
+    late = tuple(stages[1:][-LATE_STAGES:])
+    both = config.enable_attn_cache and config.enable_mlp_cache
+    if config.skip_stages and (config.unselected != "nothing" or not both):
+        return None
+    shares = dict.fromkeys(stages, 1.0)
+    shares |= {stage: config.refresh_ratio.get(stage, 0.0) for stage in config.skip_stages}
+    shares |= dict.fromkeys(config.drop_stages, 0.0)
+    if any(share < 1 for stage, share in shares.items() if stage not in late):
+        return None
+    return Treatment(late, tuple(shares[stage] for stage in late), config.unguided_from, config.token_selector)
+
+
 def nothing_left_out(stages: Sequence[int], selector: str = "edge") -> Treatment:
     """Where the search begins: every late stage of a pyramid is run in full."""
     late = tuple(stages[1:][-LATE_STAGES:])

@@ -12,7 +12,7 @@ from hart.utils.records import read_record
 FORMAT: Literal[2] = 2
 """Version of the JSON; 1 knew no candidates, intervals and costs."""
 
-Source = Literal["selector", "search", "similarity", "candidate"]
+Source = Literal["selector", "search", "similarity", "candidate", "refinement"]
 
 
 class Trial(BaseModel):
@@ -20,7 +20,8 @@ class Trial(BaseModel):
 
     Args:
         run_tag, settings: what.
-        source: the choice of a token selector, a step of the search, reuse by similarity, or a candidate given.
+        source: the choice of a token selector, a step of the search, reuse by similarity, a candidate given, or a step
+            from the fastest that was verified.
         seconds: median per picture, without text and decoder.
         relative_seconds: median of its time over that of the full run painted beside it; what the front is made of.
         damage: mean squared distance of the latent map to the full run's, over the full run's mean square.
@@ -62,6 +63,11 @@ class Verification(BaseModel):
     better: int
     kept: bool
 
+    @property
+    def config(self) -> HARTCacheConfig:
+        """The settings to use."""
+        return HARTCacheConfig.from_dict(self.settings)
+
 
 class PlanCost(BaseModel):
     """What planning took, and where."""
@@ -87,7 +93,7 @@ class CacheProposal(BaseModel):
         max_quality_drop, min_psnr: the budget; None: no floor.
         judged_by: what scored the pictures.
         tried: everything that the search painted, in its order.
-        verified: what was painted on other prompts, fastest in the search first.
+        verified: what was painted on other prompts: fastest in the search first, then steps from the fastest kept.
         seed, cfg: how it painted.
         cost: what it took.
     """

@@ -1,0 +1,86 @@
+"""The planner's painter: any settings beside the full run, timed, with their damage to the latent map."""
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from hart.modules.cache.proposal import Source, Trial
+from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache_prompts import Subjects
+from hart.utils.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from hart.modules.enhanced_hart import EnhancedHARTForT2I
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture's latent map [1, c, P, P] and the seconds it took."""
+
+    f_hat: Tensor
+    seconds: float
+
+
+class Studio:
+    """Paints N pictures, one at a time, under any settings, and counts them in `num_painted`.
+
+    Args:
+        model: a wrapper of its own.
+        subjects: what is painted.
+        first_seed: picture i is painted with this + i.
+        cfg: guidance scale.
+    """
+
+    def __init__(self, model: "EnhancedHARTForT2I", subjects: Subjects, first_seed: int, cfg: float):
+        self.model, self.first_seed, self.cfg = model, first_seed, cfg
+        self.prompts, self.num_painted = subjects.prompts, 0
+        watch = Stopwatch(model.device)
+        self.arguments, seconds = [], []
+        for index in range(subjects.count):
+            self.arguments.append(subjects.arguments(index, 1))
+            seconds.append(watch.lap())
+        self.text_seconds = statistics.median(seconds)
+        self.plain = [self.paint(index) for index in range(subjects.count)]
+
+    def paint(self, index: int, config: HARTCacheConfig | None = None) -> Painted:
+        """Picture `index`; None paints without cache."""
+        self.model.set_cache_config(config)
+        self.num_painted += 1
+        watch = Stopwatch(self.model.device)
+        f_hat = self.model.autoregressive_infer_cfg(
+            1, g_seed=self.first_seed + index, cfg=self.cfg, decode=False, **self.arguments[index]
+        )
+        return Painted(f_hat, watch.lap())
+
+    def prompt(self, index: int) -> list[str]:
+        """The prompt of a picture, for a judge; empty without prompts."""
+        return [] if self.prompts is None else [self.prompts[index % len(self.prompts)]]
+
+    def trial(self, config: HARTCacheConfig, source: Source = "search") -> Trial:
+        """All pictures under these settings; beside every other one the full run's again, so that drift meets both."""
+        seconds, ratios, damages = [], [], []
+        for index, plain in enumerate(self.plain):
+            ours = self.paint(index, config)
+            if index % 2 == 0:
+                ratios.append(ours.seconds / self.paint(index).seconds)
+            seconds.append(ours.seconds)
+            damages.append(damage_to(ours, plain))
+        return Trial(
+            run_tag=config.run_tag(),
+            settings=config.to_dict(),
+            source=source,
+            seconds=statistics.median(seconds),
+            relative_seconds=statistics.median(ratios),
+            damage=statistics.fmean(damages),
+        )
+
+
+def damage_to(ours: Painted, plain: Painted) -> float:
+    """Mean squared distance of two latent maps, over the second one's mean square."""
+    return float(F.mse_loss(ours.f_hat, plain.f_hat) / plain.f_hat.square().mean().clamp_min(1e-12))
+
+
+__all__ = ["Painted", "Studio", "damage_to"]

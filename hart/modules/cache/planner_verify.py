@@ -1,0 +1,161 @@
+"""The planner's verification: settings beside the full run on other prompts, judged picture by picture."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hart.evaluation import check_pictures, parse_caption
+from hart.evaluation.paired import paired_drop
+from hart.modules.cache.planner_studio import Painted, Studio, damage_to
+from hart.modules.cache.proposal import Trial, Verification
+from hart.modules.cache_config import HARTCacheConfig
+from hart.utils.psnr import psnr
+from hart.utils.timing import Stopwatch
+
+HOPELESS_LOSSES = 3
+"""A candidate is given up once it has lost so many pictures more than the budget allows in all."""
+
+NEARLY = 1.05
+"""What took at most so many times as long in the search as the first that keeps the budget is verified, too."""
+
+SAME_PICTURES_DB = 100.0
+"""Stands for the infinite PSNR of pictures that are the same."""
+
+Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
+"""Pictures [B, 3, H, W] of 0 to 1 and their prompts (empty without prompts) to a score of each, 1 for perfect."""
+
+
+TIMED_EVERY = 4
+"""The full run is painted again, and timed, beside every so-manieth picture; its pictures are known."""
+
+JudgedBy = Literal["program", "latent", "caller"]
+
+
+class Verifier:
+    """The full run's pictures and scores on the verification's prompts, and how settings compare with them.
+
+    Args:
+        studio: paints the prompts of the verification.
+        judged_by: "caller" asks the judge, "program" the embedded model's own check, "latent" goes by the latent map.
+        judge: of "caller".
+        max_quality_drop, min_psnr: the budget.
+        progress: show a bar.
+    """
+
+    def __init__(
+        self,
+        studio: Studio,
+        judged_by: JudgedBy,
+        judge: Judge | None,
+        max_quality_drop: float,
+        min_psnr: float | None,
+        progress: bool,
+    ):
+        self.studio, self.progress = studio, progress
+        self.max_quality_drop, self.min_psnr = max_quality_drop, min_psnr or 0.0
+        self.score = _scorer(studio, judged_by, judge)
+        watch = Stopwatch(studio.model.device)
+        self.pictures, self.scores, decoding = [], [], []
+        for index, plain in enumerate(studio.plain):
+            watch.restart()
+            images = self._decoded(plain)
+            decoding.append(watch.lap())
+            self.pictures.append(as_bytes(images))
+            self.scores.append(self.score(index, plain, images))
+        # The same for all settings, and part of every speed-up.
+        self.around = statistics.median(decoding) + studio.text_seconds
+
+    def first_that_keep(self, trials: Sequence[Trial]) -> list[Verification]:
+        """In the order given, until one keeps the budget and what is nearly as fast has been looked at, too."""
+        verified: list[Verification] = []
+        slowest = float("inf")
+        for trial in tqdm(trials, desc="verifying", unit="setting", disable=not self.progress):
+            if trial.relative_seconds > slowest:
+                break
+            verified.append(self.verify(trial))
+            if verified[-1].kept:
+                slowest = min(slowest, NEARLY * trial.relative_seconds)
+        return verified
+
+    def verify(self, trial: Trial) -> Verification:
+        """Paint until all pictures are done or the budget is out of reach."""
+        config = HARTCacheConfig.from_dict(trial.settings)
+        ratios, scores, decibels = [], [], []
+        for index, picture in enumerate(self.pictures):
+            ours = self.studio.paint(index, config)
+            if index % TIMED_EVERY == 0:
+                plain = self.studio.paint(index)
+                ratios.append((plain.seconds + self.around) / (ours.seconds + self.around))
+            images = self._decoded(ours)
+            scores.append(self.score(index, ours, images))
+            decibels.append(decibels_of(as_bytes(images), picture))
+            if self._is_hopeless(scores, decibels):
+                break
+        return self._found(trial, ratios, scores, decibels)
+
+    def _decoded(self, painted: Painted) -> Tensor:
+        """The picture [1, 3, H, W] in 0 to 1."""
+        return self.studio.model.latent_to_img(painted.f_hat).float().clamp(0, 1)
+
+    def _is_hopeless(self, scores: Sequence[float], decibels: Sequence[float]) -> bool:
+        total = len(self.pictures)
+        lost = sum(self.scores[: len(scores)]) - sum(scores)
+        if sum(value < self.min_psnr for value in decibels) > total / 2:
+            return True
+        return lost > self.max_quality_drop * total + HOPELESS_LOSSES
+
+    def _found(
+        self, trial: Trial, ratios: Sequence[float], scores: Sequence[float], decibels: Sequence[float]
+    ) -> Verification:
+        before = self.scores[: len(scores)]
+        drop, low, high = paired_drop(before, scores)
+        speed_up, median_psnr = statistics.median(ratios), statistics.median(decibels)
+        inside = drop <= self.max_quality_drop and median_psnr >= self.min_psnr
+        return Verification(
+            run_tag=trial.run_tag,
+            settings=trial.settings,
+            pictures=len(scores),
+            speed_up=speed_up,
+            quality_drop=drop,
+            drop_low=low,
+            drop_high=high,
+            psnr=median_psnr,
+            worse=sum(ours < plain for ours, plain in zip(scores, before, strict=True)),
+            better=sum(ours > plain for ours, plain in zip(scores, before, strict=True)),
+            kept=inside and len(scores) == len(self.pictures) and speed_up > 1,
+        )
+
+
+def as_bytes(images_13HW: Tensor) -> NDArray[np.uint8]:
+    """A picture as a file would hold it: [H, W, 3]."""
+    pixels: NDArray[np.uint8] = (images_13HW[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def decibels_of(ours: NDArray[np.uint8], plain: NDArray[np.uint8]) -> float:
+    """PSNR of two pictures."""
+    both = [torch.from_numpy(picture[None]).double() / 255 for picture in (ours, plain)]
+    return min(SAME_PICTURES_DB, *psnr(*both))
+
+
+def _scorer(studio: Studio, judged_by: JudgedBy, judge: Judge | None) -> Callable[[int, Painted, Tensor], float]:
+    """Score of a picture, from 0 to 1: by the caller's judge, by program, or by its likeness to the full run's."""
+    if judged_by == "latent":
+        return lambda index, ours, images: 1 - min(1.0, damage_to(ours, studio.plain[index]))
+    judging = _shows_its_prompt if judge is None else judge
+    return lambda index, ours, images: float(judging(images, studio.prompt(index))[0])
+
+
+def _shows_its_prompt(images_B3HW: Tensor, prompts: Sequence[str]) -> list[float]:
+    pictures = np.stack([as_bytes(image[None]) for image in images_B3HW])
+    checks = check_pictures(pictures, [parse_caption(prompt) for prompt in prompts])
+    return [float(check.overall) for check in checks]
+
+
+__all__ = ["Judge", "JudgedBy", "Verifier"]
