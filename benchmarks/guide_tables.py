@@ -16,6 +16,7 @@ RUNS = Path(__file__).parent / "runs"
 GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
 PLOT = Path(__file__).parents[1] / "docs" / "frontier.png"
 KINDS = {"preset": "tab:blue", "peer": "tab:gray", "plan": "tab:red"}
+PIXELS_PER_PLACE = 16
 EMBEDDED, STUDY = "embedded.json", "study.json"
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
@@ -31,6 +32,10 @@ def tables() -> Iterator[tuple[str, str]]:
     if (RUNS / STUDY).exists():
         yield "study", markdown_table(Results.from_json(RUNS / STUDY))
     yield "speed", speed_table()
+    if (RUNS / "scaling.json").exists():
+        yield "scaling", scaling_table()
+    if (RUNS / "selectors.json").exists():
+        yield "selectors", selector_table()
     if (RUNS / "estimators.json").exists():
         yield "estimators", estimator_table()
         yield "metrics", metric_table()
@@ -56,6 +61,30 @@ def ceiling(run: Results) -> float:
     """Speed-up that no cost of the blocks at all would give."""
     plain = run.settings[0]
     return plain.batch_seconds.median / (plain.batch_seconds.median - plain.parts["transformer"].median)
+
+
+def scaling_table() -> str:
+    """Seconds, speed-up and peak memory of every setting as pictures grow, and the power of the tokens they grow with."""
+    found = json.loads((RUNS / "scaling.json").read_text())
+    sides = [PIXELS_PER_PLACE * run["patch_nums"][-1] for run in found["runs"]]
+    heads = [f"{side} px, {run['tokens']:,} tokens" for side, run in zip(sides, found["runs"], strict=True)]
+    lines = ["| setting | " + " | ".join(heads) + " | seconds grow with | memory grows with |"]
+    lines.append("|---" * (len(heads) + 3) + "|")
+    for setting in found["settings"]:
+        cells = [f"{p['seconds']:.2f} s, {p['speed_up']:.2f}x, {p['peak_gib']:.2f} GiB" for p in setting["points"]]
+        powers = [f"tokens^{setting[name]}" for name in ("seconds_exponent", "peak_gib_exponent")]
+        lines.append(f"| {setting['name']} | " + " | ".join(cells + powers) + " |")
+    return "\n".join(lines)
+
+
+def selector_table() -> str:
+    """What was run of the last stage, and how near the pictures stay."""
+    found = json.loads((RUNS / "selectors.json").read_text())["found"]
+    lines = ["| tokens picked by | left out | run | PSNR, dB |", "|---|---|---|---|"]
+    for one in found:
+        left_out = "half" if one["budget"] is None else f"{one['budget']:.0%} of importance"
+        lines.append(f"| {one['selector']} | {left_out} | {one['share']:.0%} | {one['psnr']:.1f} |")
+    return "\n".join(lines)
 
 
 def estimator_table() -> str:

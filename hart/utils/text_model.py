@@ -109,7 +109,7 @@ def load_system_prompt(checkpoint_root: str | os.PathLike[str]) -> str | None:
     The text is returned as it stands, final line break included: the image model was trained with exactly one text.
 
     Returns:
-        The text, or None if there is no such file or it is empty.
+        The text, empty where the file is (the checkpoint needs none), or None if there is no such file.
     """
     file = Path(checkpoint_root) / SYSTEM_PROMPT_FILE
-    return (file.read_text(encoding="utf-8") or None) if file.is_file() else None
+    return file.read_text(encoding="utf-8") if file.is_file() else None

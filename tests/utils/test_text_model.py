@@ -81,4 +81,4 @@ def test_system_prompt_is_read_to_the_last_line_break(tmp_path):
     (tmp_path / "system_prompt.txt").write_text("Rewrite.\nUser Prompt:\n", encoding="utf-8")
     assert load_system_prompt(tmp_path) == "Rewrite.\nUser Prompt:\n"
     (tmp_path / "system_prompt.txt").write_text("")
-    assert load_system_prompt(str(tmp_path)) is None
+    assert load_system_prompt(str(tmp_path)) == ""

@@ -68,6 +68,7 @@ class Verifier:
             decoding.append(watch.lap())
             self.pictures.append(as_bytes(images))
             self.scores.append(self.score(index, plain, images))
+        self.losses = [0] * len(self.pictures)  # how many settings a picture lost under
         # The same for all settings, and part of every speed-up.
         self.around = statistics.median(decoding) + studio.text_seconds
 
@@ -84,36 +85,44 @@ class Verifier:
         return verified
 
     def verify(self, trial: Trial) -> Verification:
-        """Paint until all pictures are done or the budget is out of reach."""
+        """Paint until all pictures are done or the budget is out of reach.
+
+        Pictures that lost under settings before come first: what is hopeless shows early.
+        """
         config = HARTCacheConfig.from_dict(trial.settings)
-        ratios, scores, decibels = [], [], []
-        for index, picture in enumerate(self.pictures):
+        ratios, before, scores, decibels = [], [], [], []
+        for turn, index in enumerate(sorted(range(len(self.pictures)), key=lambda index: -self.losses[index])):
             ours = self.studio.paint(index, config)
-            if index % TIMED_EVERY == 0:
+            if turn % TIMED_EVERY == 0:
                 plain = self.studio.paint(index)
                 ratios.append((plain.seconds + self.around) / (ours.seconds + self.around))
             images = self._decoded(ours)
+            before.append(self.scores[index])
             scores.append(self.score(index, ours, images))
-            decibels.append(decibels_of(as_bytes(images), picture))
-            if self._is_hopeless(scores, decibels):
+            decibels.append(decibels_of(as_bytes(images), self.pictures[index]))
+            self.losses[index] += scores[-1] < before[-1]
+            if self._is_hopeless(sum(before) - sum(scores), decibels):
                 break
-        return self._found(trial, ratios, scores, decibels)
+        return self._found(trial, ratios, before, scores, decibels)
 
     def _decoded(self, painted: Painted) -> Tensor:
         """The picture [1, 3, H, W] in 0 to 1."""
         return self.studio.model.latent_to_img(painted.f_hat).float().clamp(0, 1)
 
-    def _is_hopeless(self, scores: Sequence[float], decibels: Sequence[float]) -> bool:
+    def _is_hopeless(self, lost: float, decibels: Sequence[float]) -> bool:
         total = len(self.pictures)
-        lost = sum(self.scores[: len(scores)]) - sum(scores)
         if sum(value < self.min_psnr for value in decibels) > total / 2:
             return True
         return lost > self.max_quality_drop * total + HOPELESS_LOSSES
 
     def _found(
-        self, trial: Trial, ratios: Sequence[float], scores: Sequence[float], decibels: Sequence[float]
+        self,
+        trial: Trial,
+        ratios: Sequence[float],
+        before: Sequence[float],
+        scores: Sequence[float],
+        decibels: Sequence[float],
     ) -> Verification:
-        before = self.scores[: len(scores)]
         drop, low, high = paired_drop(before, scores)
         speed_up, median_psnr = statistics.median(ratios), statistics.median(decibels)
         inside = drop <= self.max_quality_drop and median_psnr >= self.min_psnr

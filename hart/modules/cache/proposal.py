@@ -41,7 +41,7 @@ class Verification(BaseModel):
 
     Args:
         run_tag, settings: what.
-        pictures: how many were painted; fewer than asked where it was given up.
+        pictures: how many were painted; fewer than asked where it was given up, and then those most at risk.
         speed_up: median over pictures of the full run's time over its own, text and decoder included.
         quality_drop: mean score of the full run less its own.
         drop_low, drop_high: 95% interval of the drop; it has width even where no picture's score changed.

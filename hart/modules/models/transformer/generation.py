@@ -103,6 +103,7 @@ class Generation:
         self.cache = model.new_cache(rounds=inputs.num_maskgit_iters, beside=beside)
         self.codebook_Vc = self.quantizer.embedding.weight.float()
         self.noise_used = 0
+        self.undrawn: list[int] = []  # tokens of stages that were not run, whose random numbers nobody used
         self.halves = 2  # conditional and unconditional rows
         self.tokens_RnC = self.text_tokens()
 
@@ -187,11 +188,11 @@ class Generation:
         """Run the blocks and draw the stage's codes, as a map [B, c, p, p]; None where the stage adds nothing."""
         side = self.sides[index]
         if self.cache.drops(index):
-            self._skip_draws(side * side)
+            self.undrawn.append(side * side)
             return None
         chosen_Rm = self.cache.begin_stage(self._start(index, tokens_RnC))
         if chosen_Rm is not None and chosen_Rm.shape[1] == 0:
-            self._skip_draws(side * side)
+            self.undrawn.append(side * side)
             return None
         tokens_RmC, stage = self._part(tokens_RnC, self.stage(index), chosen_Rm)
         x_RmC = self.model.run_blocks(tokens_RmC, stage)
@@ -220,11 +221,12 @@ class Generation:
         """The chosen tokens of every picture; the same for both halves of a picture."""
         return None if chosen_Rm is None else Places(chosen_Rm[: self.inputs.B], num_tokens)
 
-    def _skip_draws(self, num_tokens: int) -> None:
-        """Leave the random numbers of a stage that is not run unused, so that later ones draw as without cache."""
-        like_BnV = self.codebook_Vc.new_empty(self.inputs.B, num_tokens, len(self.codebook_Vc))
-        for _ in range(1 + bool(self.inputs.more_smooth)):
-            skip_draws(like_BnV, self.random.sampling)
+    def _skip_undrawn(self) -> None:
+        """Use up the random numbers of stages that were not run, so that later ones draw as without cache."""
+        while self.undrawn:
+            like_BnV = self.codebook_Vc.new_empty(self.inputs.B, self.undrawn.pop(), len(self.codebook_Vc))
+            for _ in range(1 + bool(self.inputs.more_smooth)):
+                skip_draws(like_BnV, self.random.sampling)
 
     def draw_codes(self, index: int, x_RnC: Tensor, places: Places | None = None) -> tuple[Tensor, Tensor]:
         """Indices [B, n] and their (hard or soft) codes [B, n, c], by guidance and sampling.
@@ -235,6 +237,7 @@ class Generation:
             places: which tokens these are, where they are not all.
         """
         inputs, ratio = self.inputs, self.ratio(index)
+        self._skip_undrawn()
         logits_BnV = self.model.get_logits(x_RnC, self.head_condition)
         if self.halves == 2:
             logits_BnV = guide(logits_BnV, float(inputs.cfg) * ratio)
