@@ -64,17 +64,21 @@ def ceiling(run: Results) -> float:
 
 
 def scaling_table() -> str:
-    """Seconds, speed-up and peak memory of every setting as pictures grow, and the power of the tokens they grow with."""
+    """Seconds, speed-up and peak memory of every setting as pictures grow, and how they grow with the tokens."""
     found = json.loads((RUNS / "scaling.json").read_text())
     sides = [PIXELS_PER_PLACE * run["patch_nums"][-1] for run in found["runs"]]
     heads = [f"{side} px, {run['tokens']:,} tokens" for side, run in zip(sides, found["runs"], strict=True)]
     lines = ["| setting | " + " | ".join(heads) + " | seconds grow with | memory grows with |"]
     lines.append("|---" * (len(heads) + 3) + "|")
     for setting in found["settings"]:
-        cells = [f"{p['seconds']:.2f} s, {p['speed_up']:.2f}x, {p['peak_gib']:.2f} GiB" for p in setting["points"]]
+        cells = [f"{p['seconds']:.2f} s, {p['speed_up']:.2f}x, {_gib(p['peak_gib'])}" for p in setting["points"]]
         powers = [f"tokens^{setting[name]}" for name in ("seconds_exponent", "peak_gib_exponent")]
         lines.append(f"| {setting['name']} | " + " | ".join(cells + powers) + " |")
     return "\n".join(lines)
+
+
+def _gib(size: float | None) -> str:
+    return "memory not measured" if size is None else f"{size:.2f} GiB"
 
 
 def selector_table() -> str:

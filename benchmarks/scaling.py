@@ -84,7 +84,11 @@ def report(runs: Sequence[Results]) -> dict[str, Any]:
 
 def _unlike(one: Results, other: Results) -> list[str]:
     """What differs beside the pyramid, which every run has in a checkpoint of its own."""
-    return [words for words in unlike_runs(one, other) if not words.startswith(("checkpoint:", "batch_size:"))]
+    found = [words for words in unlike_runs(one, other) if not words.startswith("checkpoint:")]
+    for name in ("depth", "embed_dim"):
+        here, there = getattr(one.work, name), getattr(other.work, name)
+        found += [f"{name}: {here} and {there}"] if here != there else []
+    return found
 
 
 def draw(found: dict[str, Any], path: Path) -> None:

@@ -57,8 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--plan_psnr", type=float, metavar="DB", help="least median PSNR of the plan (default: none)")
     parser.add_argument(
-        "--plan_pictures", type=int, nargs=2, default=[12, 100], metavar=("SEARCH", "VERIFY"),
-        help="pictures of the plan's search and of its verification (default: 12 100)",
+        "--plan_pictures", type=int, nargs=3, default=[12, 100, 200], metavar=("SEARCH", "VERIFY", "CONFIRM"),
+        help="pictures of the plan's search, of its verification and of its confirmation (default: 12 100 200)",
     )  # fmt: skip
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
@@ -105,15 +105,16 @@ def main(given: list[str] | None = None) -> int:
     try:
         if arguments.report is not None:
             arguments.output_dir = arguments.report.parent
+        other = None if arguments.against is None else Results.from_json(arguments.against)  # before hours of painting
         results = measure(arguments, command) if arguments.report is None else Results.from_json(arguments.report)
-        write_outputs(results, arguments)
+        write_outputs(results, other, arguments)
     except KeyboardInterrupt:
         logger.error("interrupted: %s.", again)
         return INTERRUPTED
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        logger.error("out of memory: paint fewer than --batch_size %d at once; %s.", arguments.batch_size, again)
+        logger.error("out of memory: %s; %s.", smaller_words(arguments.batch_size), again)
         return 1
     except (ValueError, ImportError, FileNotFoundError) as error:
         logger.error("%s", error)
@@ -127,6 +128,13 @@ def main(given: list[str] | None = None) -> int:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device, or torch's allocator on the CPU, had no room; by name, for torch may not be imported yet."""
     return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+
+
+def smaller_words(batch_size: int) -> str:
+    """What to do about too little memory; another batch size is another run."""
+    if batch_size == 1:
+        return "one picture at a time is too much; leave out settings, or take a smaller --dtype"
+    return f"choose another --output_dir and paint fewer than --batch_size {batch_size} at once"
 
 
 def measure(arguments: argparse.Namespace, command: str) -> Results:
@@ -171,19 +179,10 @@ def measure(arguments: argparse.Namespace, command: str) -> Results:
 
 def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argparse.Namespace) -> "NamedSetting":
     """The planner's setting, or the one that an earlier call left in the folder."""
-    from hart.benchmark.planning import planned_setting
+    from hart.benchmark.planning import PlanRequest, planned_setting
 
-    num_search, num_verify = arguments.plan_pictures
-    return planned_setting(
-        pipeline,
-        arguments.plan,
-        request,
-        arguments.output_dir,
-        arguments.checkpoint,
-        arguments.plan_psnr,
-        num_search,
-        num_verify,
-    )
+    asked = PlanRequest(arguments.plan, arguments.plan_psnr, tuple(arguments.plan_pictures))
+    return planned_setting(pipeline, asked, request, arguments.output_dir, arguments.checkpoint)
 
 
 def work_request(arguments: argparse.Namespace) -> "WorkRequest":
@@ -211,7 +210,7 @@ def check_exports(arguments: argparse.Namespace) -> None:
             raise ValueError(unknown("tool to export to", tool, list(EXPORTS)))
 
 
-def write_outputs(results: Results, arguments: argparse.Namespace) -> None:
+def write_outputs(results: Results, other: Results | None, arguments: argparse.Namespace) -> None:
     """Tables, report and exports beside `results.json`."""
     from hart.benchmark.tables import markdown_table, write_csv
 
@@ -220,10 +219,10 @@ def write_outputs(results: Results, arguments: argparse.Namespace) -> None:
     for tool, target in arguments.export:
         written.append(EXPORTS[tool](results, folder, Path(target)))
     logger.info("%s\n", markdown_table(results))
-    if arguments.against is not None:
+    if other is not None:
         from hart.benchmark.against import compare_runs
 
-        logger.info("%s\n", compare_runs(results, Results.from_json(arguments.against)))
+        logger.info("%s\n", compare_runs(results, other))
     for recommendation in results.recommendations:
         logger.info("%s: %s. %s", recommendation.goal, recommendation.setting, recommendation.why)
     logger.info("wrote %s", ", ".join(str(path) for path in written))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from hart.benchmark.machine import differences
+from hart.benchmark.report_text import figure, quartiles
 from hart.benchmark.results import Results, Setting
 
 SAME_WORK = ("checkpoint", "device", "dtype", "threads", "compiled", "batch_size", "guidance_scale")
@@ -28,14 +29,15 @@ def compare_runs(results: Results, other: Results) -> str:
     lines = [f"Not the same in both runs, so seconds are not compared: {'; '.join(unlike)}."] if unlike else []
     lines += [f"Not the same in both runs, so scores are not compared: {'; '.join(pictures)}."] if pictures else []
     lines += [f"Note: {note}." for note in notes(results, other)]
-    columns: dict[str, Column] = {"speed-up": lambda setting: f"{setting.speed_up.median:.2f}x"}
-    columns |= {} if pictures else {"prompt score": _score}
+    columns: dict[str, Column] = {"speed-up": _speed_up}
+    columns |= {} if pictures else {"prompt score": _score, "PSNR": _psnr}
     columns |= {} if unlike else {"seconds": lambda setting: f"{setting.batch_seconds.median:.3f}"}
-    heads = ["setting", *(f"{name} {place}" for name in columns for place in ("here", "there"))]
+    heads = ["setting", *(f"{name} {place}" for name in columns for place in ("here", "there")), "differs"]
     lines += ([""] if lines else []) + [*_row(heads), "|" + "---|" * len(heads)]
     for one, two in pairs:
         name = one.name if one.config == two.config else f"{one.name} (other settings there)"
-        lines += _row([name, *(column(setting) for column in columns.values() for setting in (one, two))])
+        cells = [column(setting) for column in columns.values() for setting in (one, two)]
+        lines += _row([name, *cells, _differs(one, two, not pictures)])
     return "\n".join(lines)
 
 
@@ -67,9 +69,30 @@ def _unlike_work(results: Results, other: Results, names: Sequence[str]) -> list
     return [f"{name}: {here[name]} and {there[name]}" for name in names if here[name] != there[name]]
 
 
+def _speed_up(setting: Setting) -> str:
+    return f"{setting.speed_up.median:.2f}x ({quartiles(setting.speed_up)})"
+
+
 def _score(setting: Setting) -> str:
     score = setting.quality.prompt_score
-    return "" if score is None else f"{score.value:.0%}"
+    return "" if score is None else figure(score.scaled(100), 1, "%")
+
+
+def _psnr(setting: Setting) -> str:
+    decibels = setting.quality.psnr
+    return "" if decibels is None else figure(decibels, 1, " dB")
+
+
+def _differs(one: Setting, two: Setting, same_pictures: bool) -> str:
+    """Figures whose intervals (quartiles, of the speed-up) do not meet; what is not named is within chance."""
+    apart = []
+    if one.speed_up.q1 > two.speed_up.q3 or two.speed_up.q1 > one.speed_up.q3:
+        apart.append("speed-up")
+    for name, words in (("prompt_score", "prompt score"), ("psnr", "PSNR")):
+        here, there = getattr(one.quality, name), getattr(two.quality, name)
+        if same_pictures and None not in (here, there) and (here.low > there.high or there.low > here.high):
+            apart.append(words)
+    return ", ".join(apart) or "within chance"
 
 
 def _row(cells: Sequence[str]) -> list[str]:

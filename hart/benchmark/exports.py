@@ -13,16 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hart.benchmark.pictures import load_picture
 from hart.benchmark.results import Results, Setting
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture's file, its prompt with what is known of it, and which of the prompt's samples it is, from 0."""
+    """A picture's file, its prompt with what is known of it, and which of its samples it is, from 0.
+
+    Samples are of one entry of the prompts file (`key`), or of one text where there was no such file.
+    """
 
     file: Path
     prompt: str
     entry: dict[str, Any]
+    key: int | str
     sample: int
 
 
@@ -33,7 +38,7 @@ def export_geneval(results: Results, folder: Path, target: Path) -> Path:
     `include` are empty. A prompt that was painted more than once has several samples.
     """
     for setting, pictures in _by_setting(results, folder):
-        for index, samples in enumerate(_by_prompt(pictures).values()):
+        for index, samples in enumerate(_by_key(pictures)):
             place, first = target / setting / f"{index:05d}", samples[0]
             line = {"tag": "", "include": []} | first.entry | {"prompt": first.prompt}
             _write(place / "metadata.jsonl", json.dumps(line) + "\n")
@@ -63,9 +68,10 @@ def export_mjhq(results: Results, folder: Path, target: Path) -> Path:
 
 
 def export_hps(results: Results, folder: Path, target: Path) -> Path:
-    """HPSv2's: `<style>/00000.png` in the order of the style's prompts, and the prompts as `<style>.json`.
+    """HPSv2's: `<style>/00000.jpg` in the order of the style's prompts, and the prompts as `prompts/<style>.json`.
 
-    Its benchmark has the styles anime, concept-art, paintings and photo, a file each; with these as prompts files the
+    Its benchmark (hpsv2 1.2.0, `BenchmarkDataset`) takes every name in a setting's folder for a style and reads JPEG
+    alone. It has the styles anime, concept-art, paintings and photo, a file each; with these as prompts files the
     styles are theirs, else `custom`.
     """
     for setting, pictures in _by_setting(results, folder):
@@ -73,10 +79,10 @@ def export_hps(results: Results, folder: Path, target: Path) -> Path:
         for picture in pictures:
             style = _plain(str(picture.entry.get("style", "custom")))
             prompts = styles.setdefault(style, [])
-            _copy(picture.file, target / setting / style / f"{len(prompts):05d}")
+            _save_jpeg(picture.file, target / setting / style / f"{len(prompts):05d}.jpg")
             prompts.append(picture.prompt)
         for style, prompts in styles.items():
-            _write(target / setting / f"{style}.json", json.dumps(prompts, indent=1) + "\n")
+            _write(target / "prompts" / f"{style}.json", json.dumps(prompts, indent=1) + "\n")
     return target
 
 
@@ -87,13 +93,13 @@ def export_imagereward(results: Results, folder: Path, target: Path) -> Path:
     """
     for setting, pictures in _by_setting(results, folder):
         entries = []
-        for index, (prompt, samples) in enumerate(_by_prompt(pictures).items()):
+        for index, samples in enumerate(_by_key(pictures)):
             copies = [
                 _copy(picture.file, target / setting / "images" / f"{index:06d}_{picture.sample}")
                 for picture in samples
             ]
             names = [copy.relative_to(target / setting).as_posix() for copy in copies]
-            entries.append({"id": f"{index:06d}", "prompt": prompt, "generations": names})
+            entries.append({"id": f"{index:06d}", "prompt": samples[0].prompt, "generations": names})
         _write(target / setting / "prompts.json", json.dumps(entries, indent=1) + "\n")
     return target
 
@@ -122,12 +128,13 @@ def _by_setting(results: Results, folder: Path) -> list[tuple[str, list[Picture]
 
 
 def _pictures(files: Sequence[Path], prompts: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[Picture]:
-    seen: Counter[str] = Counter()
+    seen: Counter[int | str] = Counter()
     found = []
     for index, (file, prompt) in enumerate(zip(files, prompts, strict=True)):
+        key = index % len(metadata) if metadata else prompt
         entry = metadata[index % len(metadata)] if metadata else {}
-        found.append(Picture(file, prompt, entry, seen[prompt]))
-        seen[prompt] += 1
+        found.append(Picture(file, prompt, entry, key, seen[key]))
+        seen[key] += 1
     return found
 
 
@@ -144,11 +151,20 @@ def _check(setting: Setting, place: Path, found: int, wanted: int) -> None:
         )
 
 
-def _by_prompt(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
-    found: dict[str, list[Picture]] = {}
+def _by_key(pictures: Sequence[Picture]) -> list[list[Picture]]:
+    """All samples of every entry."""
+    found: dict[int | str, list[Picture]] = {}
     for picture in pictures:
-        found.setdefault(picture.prompt, []).append(picture)
-    return found
+        found.setdefault(picture.key, []).append(picture)
+    return list(found.values())
+
+
+def _save_jpeg(file: Path, target: Path) -> None:
+    """Best quality, colours at full resolution."""
+    from PIL import Image
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(load_picture(file)).save(target, quality=100, subsampling=0)
 
 
 def _copy(file: Path, target: Path) -> Path:

@@ -104,6 +104,7 @@ class Painter:
                 seed=batch.seeds,
                 output_type="pt",
                 batch_size=len(batch.prompts),
+                on_long="truncate",  # as published; a run of thousands should not stop at one long prompt
             )
         timings = output.timings
         parts = {"text": timings["text"], "decoder": timings["decoder"]}

@@ -66,6 +66,7 @@ def _paint(request: dict[str, Any]) -> dict[str, Any]:
             seed=request["seed"],
             output_type="pt",
             batch_size=len(request["prompts"]),
+            on_long="truncate",
         )
 
     memory = PeakMemory(pipeline.device)

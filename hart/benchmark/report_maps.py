@@ -1,4 +1,4 @@
-"""Heat maps: similarities by layer and stage, operations computed by setting and stage."""
+"""Heat maps: similarities by layer and stage, operations computed and hits by setting and stage."""
 
 import math
 from collections.abc import Sequence
@@ -63,6 +63,30 @@ def computed_map(results: Results) -> svg.Plot | None:
         caption=(
             "Share of the transformer blocks' operations at each stage that a setting computed, of those of no-cache: "
             "what is missing was reused, left out, or run without guidance."
+        ),
+    )
+
+
+def hit_maps(results: Results) -> svg.Plot | None:
+    """Share of a branch's layers that did not compute, by setting and skipped stage; None where nothing was skipped."""
+    chosen = [setting for setting in results.settings if any(setting.hits.values())]
+    if not chosen:
+        return None
+    skipped = {int(stage) for setting in chosen for by_stage in setting.hits.values() for stage in by_stage}
+    stages, names = sorted(skipped), [setting.name for setting in chosen]
+    tables: dict[str, list[Row]] = {
+        words: [[setting.hits.get(branch, {}).get(str(stage)) for stage in stages] for setting in chosen]
+        for branch, words in BRANCHES.items()
+    }
+    return svg.draw_plot(
+        "hits",
+        "Where the cache hit",
+        lambda figure, width: _draw(figure, width, tables, names, stages, Normalize(0, 1), ("", "share of layers")),
+        _heights(tables, names),
+        alt=f"Heat maps of hits by skipped stage, attention and MLP, for {len(chosen)} settings: {', '.join(names)}.",
+        caption=(
+            "Share of the layers whose branch did not compute all tokens of a stage, over all pictures: the decision, "
+            "not the tokens; what a hit saves is in the map before. Crossed: the setting does not skip the stage."
         ),
     )
 

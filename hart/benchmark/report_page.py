@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hart.benchmark import report_text
 from hart.benchmark.report_curves import threshold_curves
 from hart.benchmark.report_frontier import KIND_NAMES, psnr_frontier, score_frontier
-from hart.benchmark.report_maps import computed_map, similarity_maps
+from hart.benchmark.report_maps import computed_map, hit_maps, similarity_maps
 from hart.benchmark.report_pictures import AMPLIFIED, picture_rows
 from hart.benchmark.report_table import Cell, price, table_columns, table_rows
 from hart.benchmark.report_times import time_bars
@@ -64,6 +64,7 @@ def page(results: Results, folder: Path) -> str:
         times=time_bars(results),
         similarity=similarity_maps(results),
         computed=computed_map(results),
+        hits=hit_maps(results),
         curves=threshold_curves(results),
         sheet=picture_rows(results, folder),
         columns=table_columns(),

@@ -68,12 +68,13 @@ def run_benchmark(
 
     Raises:
         ImportError: the packages for quality are missing; the message names the extra.
-        ValueError: the folder holds another run.
+        ValueError: the folder holds another run, or a prompt is one that the pipeline refuses.
         OSError: the folder cannot be written to; what was finished before is readable.
     """
     if not speed_only:
         need_metrics()
     work = describe_work(pipeline, checkpoint, request)
+    pipeline.checked_prompts(work.prompts, "truncate")
     machine = this_machine(pipeline.device)
     ignored = ("git_revision",) if any_revision else ()
     journal = Journal(Path(folder), identity(settings, work, machine), ignored)
@@ -90,7 +91,7 @@ def run_benchmark(
         if not speed_only:
             judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work), work.prompts)
             qualities = judge.judge([one.files for one in run.finished()])
-    except (KeyboardInterrupt, OSError, RuntimeError):
+    except (KeyboardInterrupt, Exception):
         run.save_what_is_there()
         raise
     peaks = {}

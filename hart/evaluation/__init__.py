@@ -14,7 +14,7 @@ from hart.evaluation.checker import (
     evaluate_pictures,
     tabulate,
 )
-from hart.evaluation.model import SPLITS, draw_scenes, evaluate_model
+from hart.evaluation.model import SPLITS, draw_scenes, evaluate_model, num_scenes
 from hart.evaluation.scenes import (
     CANVAS,
     COLOURS,
@@ -64,6 +64,7 @@ __all__ = [
     "is_held_out",
     "load_objects",
     "load_templates",
+    "num_scenes",
     "parse_caption",
     "tabulate",
     "wilson_interval",

@@ -34,15 +34,28 @@ def draw_scenes(num_pictures: int, split: str, seed: int = 0) -> list[Scene]:
     Raises:
         ValueError: for an unknown split, or more pictures than the split has scenes.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; allowed are {', '.join(SPLITS)}.")
-    pool = [scene for scene in all_scenes() if is_held_out(scene) == (split == "held-out")]
+    pool, most = _scenes_of(split), num_scenes(split)
     rng = np.random.default_rng(seed)
     by_size = [[pool[i] for i in rng.permutation(len(pool)) if pool[i].size == size] for size in SIDES]
-    most = len(SIDES) * min(map(len, by_size))
     if not 1 <= num_pictures <= most:
         raise ValueError(f"num_pictures is {num_pictures}; allowed are 1 to {most} for the split {split!r}.")
     return [by_size[i % len(SIDES)][i // len(SIDES)] for i in range(num_pictures)]
+
+
+def num_scenes(split: str) -> int:
+    """The most scenes that `draw_scenes` draws of a split: as many of the rarer size, twice.
+
+    Raises:
+        ValueError: for an unknown split.
+    """
+    sizes = [scene.size for scene in _scenes_of(split)]
+    return len(SIDES) * min(sizes.count(size) for size in SIDES)
+
+
+def _scenes_of(split: str) -> list[Scene]:
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; allowed are {', '.join(SPLITS)}.")
+    return [scene for scene in all_scenes() if is_held_out(scene) == (split == "held-out")]
 
 
 def evaluate_model(

@@ -1,29 +1,32 @@
 """The planner: search the settings that are fastest within a budget of quality, with the evidence.
 
-Three parts, all on this machine and these weights. *Search*: try the candidates given (presets, other people's rules)
+Four parts, all on this machine and these weights. *Search*: try the candidates given (presets, other people's rules)
 and settings that reuse the branches which were most alike; then, from the full run, take the cheaper treatment of a
 stage that saves most time per damage to the latent map, again and again (`hart/modules/cache/moves.py`). *Verify*: of
 all that was tried, take what nothing else beats in time and damage, and every candidate; paint other prompts, from the
 fastest on, until one keeps the budget; those that are nearly as fast are painted, too. *Refine*: from the fastest that
-keeps the budget go on in steps that are cheaper still, as long as one of them keeps it. The fastest that does wins, so
-no candidate that keeps the budget is faster than the proposal, as far as these pictures tell.
+keeps the budget go on in steps that are cheaper still, as long as one of them keeps it. *Confirm*: who picks the best
+of many by one set of pictures is flattered by it; so what was kept paints a third set, the fastest first, and the first
+that keeps the budget there, too, is the proposal, with the figures of that set.
 """
 
+import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hart.evaluation import draw_scenes, parse_caption
+from hart.modules.cache.planner_journal import PlanJournal
+from hart.modules.cache.planner_prompts import PlanPrompts, split_prompts, who_judges
 from hart.modules.cache.planner_search import refine, search, to_verify
 from hart.modules.cache.planner_studio import Studio
-from hart.modules.cache.planner_verify import SAME_PICTURES_DB, Judge, JudgedBy, Verifier
+from hart.modules.cache.planner_verify import SAME_PICTURES_DB, Judge, Verifier
 from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_prompts import Subjects, check_count, is_embedded_model
+from hart.modules.cache_prompts import Encode, Subjects, check_count
 from hart.utils.numbers import is_number
 
 if TYPE_CHECKING:
@@ -38,23 +41,32 @@ class PlanSettings:
     seed: int
     num_search: int
     num_verify: int
+    num_confirm: int
     cfg: float
     judge: Judge | None
     progress: bool
     candidates: Sequence[HARTCacheConfig] | None = None
     min_psnr: float | None = None
+    encode: Encode | None = None
+    kept_apart: Collection[str] = ()
+    journal: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if not is_number(self.max_quality_drop) or not 0 <= self.max_quality_drop <= 1:
             raise ValueError(f"max_quality_drop is {self.max_quality_drop!r}; allowed is a number from 0 to 1.")
         if self.min_psnr is not None and (not is_number(self.min_psnr) or not 0 <= self.min_psnr <= SAME_PICTURES_DB):
             raise ValueError(f"min_psnr is {self.min_psnr!r}; allowed is None or a number from 0 to 100 (dB).")
-        for name in ("num_search", "num_verify"):
+        for name in ("num_search", "num_verify", "num_confirm"):
             check_count(name, getattr(self, name))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Pictures of search, verification and confirmation."""
+        return self.num_search, self.num_verify, self.num_confirm
 
 
 def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: PlanSettings) -> CacheProposal:
-    """Search, then verify (see the head of this file).
+    """Search, verify, refine, confirm (see the head of this file).
 
     Args:
         model: a wrapper of its own, whose settings nobody else uses.
@@ -62,32 +74,57 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
         settings: how.
     """
     begun = time.perf_counter()
-    search_prompts, verify_prompts = _split(model, prompts, settings)
-    judged_by = _judged_by(model, verify_prompts, settings)
+    parts = split_prompts(model, prompts, settings.counts, settings.seed, settings.kept_apart)
+    judged_by = who_judges(model, parts, settings.judge is not None)
     candidates = _candidates(model, settings)
-    studio = Studio(model, Subjects(model, settings.num_search, search_prompts), settings.seed, settings.cfg)
-    tried = search(studio, candidates, settings.progress)
-    # Other seeds than the search's, whatever their number.
-    first_seed = settings.seed + settings.num_search
-    other = Studio(model, Subjects(model, settings.num_verify, verify_prompts), first_seed, settings.cfg)
-    verifier = Verifier(
-        other, judged_by, settings.judge, settings.max_quality_drop, settings.min_psnr, settings.progress
-    )
+    studios = _studios(model, parts, settings, _identity(model, parts, settings))
+    budget = (judged_by, settings.judge, settings.max_quality_drop, settings.min_psnr, settings.progress)
+    searching = next(studios)
+    tried = search(searching, candidates, settings.progress)
+    verifying = next(studios)
+    verifier = Verifier(verifying, "verification", *budget)
     verified = verifier.first_that_keep(to_verify(tried))
-    tried += refine(studio, verifier, verified, settings.progress)
-    chosen = fastest_kept(verified)
+    tried += refine(searching, verifier, verified, settings.progress)
+    confirming = next(studios)
+    confirmed = Verifier(confirming, "confirmation", *budget).first_to_keep(verified, tried)
+    chosen = fastest_kept(confirmed)
+    painted = sum(studio.num_painted for studio in (searching, verifying, confirming))
     return CacheProposal(
         format=FORMAT,
         settings=chosen.settings if chosen is not None else HARTCacheConfig.from_preset("no-cache").to_dict(),
         max_quality_drop=settings.max_quality_drop,
         min_psnr=settings.min_psnr,
         judged_by=judged_by,
-        tried=tried,
+        tried=[trial for index, trial in enumerate(tried) if trial not in tried[:index]],
         verified=verified,
+        confirmed=confirmed,
         seed=settings.seed,
         cfg=settings.cfg,
-        cost=_cost(model, settings, time.perf_counter() - begun, studio.num_painted + other.num_painted),
+        cost=_cost(model, settings, time.perf_counter() - begun, painted),
     )
+
+
+def _studios(
+    model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings, identity: dict[str, Any]
+) -> Iterator[Studio]:
+    """A painter of every part, with prompts and seeds of its own; it begins to paint when it is asked for."""
+    journal, first_seed = PlanJournal(settings.journal, identity), settings.seed
+    for prompts, count in zip(parts, settings.counts, strict=True):
+        subjects = Subjects(model, count, prompts, encode=settings.encode)
+        yield Studio(model, subjects, first_seed, settings.cfg, journal)
+        first_seed += count
+
+
+def _identity(model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings) -> dict[str, Any]:
+    """What must be equal for a killed plan to go on."""
+    names = ("max_quality_drop", "min_psnr", "seed", "num_search", "num_verify", "num_confirm", "cfg")
+    return {
+        **{name: getattr(settings, name) for name in names},
+        "prompts": parts._asdict(),
+        "model": model.config.name_or_path,
+        "device": str(model.device),
+        "dtype": str(model.dtype),
+    }
 
 
 def _candidates(model: "EnhancedHARTForT2I", settings: PlanSettings) -> list[HARTCacheConfig]:
@@ -126,40 +163,13 @@ def _cost(model: "EnhancedHARTForT2I", settings: PlanSettings, seconds: float, p
         pictures=pictures,
         num_search=settings.num_search,
         num_verify=settings.num_verify,
+        num_confirm=settings.num_confirm,
         device=str(device),
         dtype=str(model.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
         machine=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform(),
         torch=str(torch.__version__),
     )
-
-
-def _split(
-    model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: PlanSettings
-) -> tuple[list[str] | None, list[str] | None]:
-    """Prompts of the search and of the verification: given ones by turns, the embedded model's two splits, or none."""
-    if prompts is not None:
-        if isinstance(prompts, str) or len(prompts) < 2:
-            raise ValueError(f"prompts is {prompts!r}; allowed is a list of at least two texts.")
-        return list(prompts[::2]), list(prompts[1::2])
-    if not is_embedded_model(model):
-        return None, None
-    search = draw_scenes(settings.num_search, "training", settings.seed)
-    verify = draw_scenes(settings.num_verify, "held-out", settings.seed)
-    return [scene.caption() for scene in search], [scene.caption() for scene in verify]
-
-
-def _judged_by(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: PlanSettings) -> JudgedBy:
-    if settings.judge is not None:
-        return "caller"
-    if prompts is None or not is_embedded_model(model):
-        return "latent"
-    try:
-        for prompt in prompts:
-            parse_caption(prompt)
-    except ValueError:
-        return "latent"
-    return "program"
 
 
 __all__ = ["CacheProposal", "Judge", "PlanCost", "PlanSettings", "Trial", "Verification", "fitting_presets", "plan"]

@@ -4,7 +4,7 @@ Shapes: N pictures, T text tokens, Dc their width.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from torch import Tensor
 from hart import embedded_model_path, sample_prompts
 from hart.modules.models.transformer import HARTForT2I
 from hart.utils.numbers import is_whole
-from hart.utils.prompts import encode_prompts
+from hart.utils.prompts import EncodedPrompts, encode_prompts
 from hart.utils.text_model import TextModel, load_system_prompt, load_text_model
 
 logger = logging.getLogger(__name__)
+
+Encode = Callable[[list[str]], EncodedPrompts]
+"""Texts to features, such as `HARTPipeline.encode`."""
 
 
 class Subjects:
@@ -29,6 +32,7 @@ class Subjects:
         prompts: texts; None paints the embedded model's sample prompts where the model is the embedded one, and
             unconditionally elsewhere.
         label_B, context_position_ids, context_mask: features instead of prompts, see `autoregressive_infer_cfg`.
+        encode: reads prompts; None takes the text model beside the checkpoint.
 
     Raises:
         ValueError: prompts and features are both given, or none of them.
@@ -43,6 +47,7 @@ class Subjects:
         label_B: Tensor | None = None,
         context_position_ids: Tensor | None = None,
         context_mask: Tensor | None = None,
+        encode: Encode | None = None,
     ):
         if prompts is not None and label_B is not None:
             raise ValueError("prompts and label_B are both given; allowed is one of them.")
@@ -59,10 +64,9 @@ class Subjects:
         if prompts is None and label_B is None and is_embedded_model(model):
             prompts = sample_prompts()
         self.prompts = None if prompts is None else list(prompts)
-        self.text: TextModel | None = None
-        self.system_prompt: str | None = None
-        if self.prompts is not None:
-            self.text, self.system_prompt = _text_model(folder, model.device)
+        self.encode = encode
+        if self.prompts is not None and encode is None:
+            self.encode = _encoder(folder, model)
 
     @property
     def words(self) -> str:
@@ -73,7 +77,7 @@ class Subjects:
 
     def arguments(self, start: int, size: int) -> dict[str, Any]:
         """Arguments of `autoregressive_infer_cfg` that describe pictures `start` to `start + size`."""
-        if self.text is not None and self.prompts is not None:
+        if self.encode is not None and self.prompts is not None:
             return self._encoded([self.prompts[i % len(self.prompts)] for i in range(start, start + size)])
         if "label_B" not in self.features:
             return {"label_B": None}
@@ -82,14 +86,19 @@ class Subjects:
 
     def _encoded(self, prompts: list[str]) -> dict[str, Any]:
         """Each prompt alone: rounding depends on the batch, and a picture must not depend on its neighbours."""
-        assert self.text is not None
-        tokens = self.model.config.context_token
-        rows = [encode_prompts([prompt], *self.text, tokens, self.system_prompt) for prompt in prompts]
+        assert self.encode is not None
+        rows = [self.encode([prompt]) for prompt in prompts]
         return {
             "label_B": torch.cat([row.context for row in rows]),
             "context_position_ids": torch.cat([row.position_ids for row in rows]),
             "context_mask": torch.cat([row.mask for row in rows]),
         }
+
+
+def _encoder(folder: Path | None, model: HARTForT2I) -> Encode:
+    """Reads prompts with the text model beside the checkpoint."""
+    text, system_prompt = _text_model(folder, model.device)
+    return lambda prompts: encode_prompts(prompts, *text, model.config.context_token, system_prompt)
 
 
 def check_count(name: str, value: object) -> int:

@@ -6,7 +6,7 @@ What is decided and how is in `hart/modules/cache`; this file joins it to the mo
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from hart.modules.cache_calibration import (
 )
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Judge, PlanSettings, plan
-from hart.modules.cache_prompts import Subjects, check_count
+from hart.modules.cache_prompts import Encode, Subjects, check_count
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
@@ -384,11 +384,15 @@ class EnhancedHARTForT2I(HARTForT2I):
         *,
         num_search: int = 12,
         num_verify: int = 100,
+        num_confirm: int = 200,
         cfg: float = 4.5,
         judge: Judge | None = None,
         progress: bool = True,
         candidates: Sequence[HARTCacheConfig] | None = None,
         min_psnr: float | None = None,
+        encode: Encode | None = None,
+        kept_apart: Collection[str] = (),
+        journal: str | os.PathLike[str] | None = None,
     ) -> CacheProposal:
         """Search the fastest settings that lose at most so much quality, and verify them on other prompts.
 
@@ -396,10 +400,10 @@ class EnhancedHARTForT2I(HARTForT2I):
 
         Args:
             max_quality_drop: budget, as a share of the score (0.01: one picture of a hundred shows its prompt no more).
-            prompts: at least two; every other one is kept for verification. None: on the embedded model search on
-                training captions, verification on held-out ones; on any other checkpoint unconditional pictures.
+            prompts: at least two; by turns they go to search, verification and confirmation. None: on the embedded
+                model search on training captions, the rest on held-out ones; elsewhere unconditional pictures.
             seed: pictures are painted with seed, seed + 1, ...
-            num_search, num_verify: pictures of either step.
+            num_search, num_verify, num_confirm: pictures of each step.
             cfg: as in painting.
             judge: (pictures [B, 3, H, W] of 0 to 1, prompts) to a score of each. None: on captions of the embedded
                 model whether the picture shows its prompt, by program; elsewhere how near its latent map is to the
@@ -408,16 +412,31 @@ class EnhancedHARTForT2I(HARTForT2I):
             candidates: settings that are tried beside the search's own and, where they are faster than what it finds,
                 verified whatever they do to the latent map. None: all presets that fit the model.
             min_psnr: least median PSNR in dB to the full run's pictures that the proposal must reach, too.
+            encode: reads prompts, such as `HARTPipeline.encode`; None takes the text model beside the checkpoint.
+            kept_apart: captions that the embedded model is not judged by, for a measurement afterwards.
+            journal: file that keeps what was painted; a killed plan of the same arguments goes on from there.
 
         Returns:
             A proposal: `config` for `set_cache_config`, `speed_up`, `quality_drop`, and all that was tried.
 
         Raises:
-            ValueError: a budget outside its range, a candidate that does not fit the model, or too few prompts or
-                pictures.
+            ValueError: a budget outside its range, a candidate that does not fit the model, too few prompts or
+                pictures, or a journal of another plan.
         """
         settings = PlanSettings(
-            max_quality_drop, seed, num_search, num_verify, cfg, judge, progress, candidates, min_psnr
+            max_quality_drop,
+            seed,
+            num_search,
+            num_verify,
+            num_confirm,
+            cfg,
+            judge,
+            progress,
+            candidates,
+            min_psnr,
+            encode,
+            kept_apart,
+            journal,
         )
         return plan(type(self).from_hart(self), prompts, settings)
 

@@ -9,11 +9,12 @@ from tests.benchmark.conftest import setting
 def test_seconds_are_compared_on_one_machine_only(results_of):
     here, there = (results_of(setting("no-cache", 1.0, 0.0), setting("fast", speed, 0.1)) for speed in (1.25, 2.0))
     same = compare_runs(here, there).splitlines()
-    assert same[0].count("there") == 3 and same[-1] == "| fast | 1.25x | 2.00x | 70% | 70% | 0.800 | 0.500 |"
+    assert same[0].count("there") == 4
+    assert same[-1].startswith("| fast | 1.25x (") and same[-1].endswith("| 0.800 | 0.500 | speed-up |")
     there.machine.cores, there.work.dtype = 64, "bfloat16"
     other = compare_runs(here, there).splitlines()
     assert other[0].endswith("seconds are not compared: cores: 2 and 64; dtype: float32 and bfloat16.")
-    assert other[-1] == "| fast | 1.25x | 2.00x | 70% | 70% |"
+    assert "seconds here" not in "".join(other[1:]) and other[-1].count("70.0% (") == 2
 
 
 def test_scores_of_other_prompts_or_seeds_are_not_compared(results_of):
@@ -21,7 +22,7 @@ def test_scores_of_other_prompts_or_seeds_are_not_compared(results_of):
     there.work.seed, there.work.prompts = 7, ["a bird"]
     lines = compare_runs(here, there).splitlines()
     assert lines[0] == "Not the same in both runs, so scores are not compared: seed: 0 and 7; prompts."
-    assert "prompt score" not in lines[2] and lines[-1] == "| no-cache | 1.00x | 1.00x | 1.000 | 1.000 |"
+    assert "prompt score" not in lines[2] and lines[-1].endswith("| 1.000 | 1.000 | within chance |")
 
 
 def test_other_code_and_weights_are_noted(results_of):

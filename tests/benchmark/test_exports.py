@@ -39,9 +39,10 @@ def test_mjhq(run):
 
 
 def test_hps(run):
-    place = EXPORTS["hps"](*run) / "no-cache"
-    assert json.loads((place / "custom.json").read_text()) == ["a cat", "a dog", "a cat"]
-    assert [number(place / f"custom/0000{i}.png") for i in range(3)] == [0, 1, 2]
+    place = EXPORTS["hps"](*run)
+    assert json.loads((place / "prompts/custom.json").read_text()) == ["a cat", "a dog", "a cat"]
+    assert [number(place / f"no-cache/custom/0000{i}.jpg") for i in range(3)] == [0, 1, 2]
+    assert [name.name for name in (place / "no-cache").iterdir()] == ["custom"]  # any other name would be a style
 
 
 def test_imagereward(run):
@@ -79,9 +80,20 @@ def test_mjhq_s_own_names_and_categories_are_carried(run, tmp_path):
 
 def test_hps_styles_are_those_of_the_files(run, tmp_path):
     given = with_metadata(run, tmp_path / "anime.json", json.dumps(["a cat", "a dog", "a bird"]))
-    place = EXPORTS["hps"](*given) / "no-cache"
-    assert json.loads((place / "anime.json").read_text()) == ["a cat", "a dog", "a bird"]
-    assert len(list((place / "anime").iterdir())) == 3
+    place = EXPORTS["hps"](*given)
+    assert json.loads((place / "prompts/anime.json").read_text()) == ["a cat", "a dog", "a bird"]
+    assert len(list((place / "no-cache/anime").iterdir())) == 3
+
+
+def test_entries_with_one_prompt_stay_apart(run, tmp_path):
+    meta = {"abc": {"category": "animals", "prompt": "a cat"}, "def": {"category": "pets", "prompt": "a cat"}}
+    given = with_metadata(run, tmp_path / "meta_data.json", json.dumps(meta))
+    place = EXPORTS["mjhq"](*given) / "no-cache"
+    assert sorted(str(file.relative_to(place)) for file in place.glob("*/*.png")) == [
+        "animals/abc-1.png", "animals/abc.png", "pets/def.png"
+    ]  # fmt: skip
+    results, folder, target = given
+    assert len(list((EXPORTS["geneval"](results, folder, target / "geneval") / "no-cache").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name, content", [("a.json", "{"), ("a.jsonl", '{"text": 1}'), ("a.json", "3")])

@@ -29,7 +29,7 @@ def test_one_command_measures_and_writes(flags, tmp_path, caplog):
     assert "--settings peer/stop-early-2" in results.command
     assert results.settings[1].memory.over_no_cache == pytest.approx(1, abs=0.2)
     assert {entry.goal for entry in results.recommendations} == {"speed", "balance", "quality", "memory"}
-    assert (tmp_path / "out/results.csv").is_file() and (tmp_path / "hps/no-cache/custom.json").is_file()
+    assert (tmp_path / "out/results.csv").is_file() and (tmp_path / "hps/prompts/custom.json").is_file()
     assert "| no-cache |" in caplog.text and "wrote " in caplog.text
     assert (
         program.main([*flags, "--settings", "peer/stop-early-2", "--against", str(tmp_path / "out/results.json")]) == 0
@@ -57,7 +57,7 @@ def test_bad_input_gets_one_sentence(flags, given, sentence, caplog):
     "error, status, sentence",
     [
         (KeyboardInterrupt(), program.INTERRUPTED, "interrupted: finished batches are in"),
-        (torch.OutOfMemoryError("CUDA out of memory"), 1, "out of memory: paint fewer than --batch_size 1 at once"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "out of memory: one picture at a time is too much"),
         (OSError(28, "No space left on device"), 1, "No space left on device: finished batches are in"),
     ],
 )

@@ -1,10 +1,12 @@
 """Plans that are made before a run."""
 
+from dataclasses import replace
+
 import pytest
 
 from hart.benchmark import __main__ as program
 from hart.benchmark.peers import peer_names
-from hart.benchmark.planning import peer_configs, planned_setting
+from hart.benchmark.planning import PlanRequest, peer_configs, planned_setting
 from hart.benchmark.results import Results
 from hart.benchmark.work import WorkRequest
 from hart.modules.cache.proposal import CacheProposal
@@ -30,16 +32,36 @@ def test_all_peers_that_fit_are_candidates(caplog):
 
 def test_a_plan_is_saved_and_taken_again(pipeline, checkpoint_root, tmp_path, monkeypatch):
     calibrated = HARTCacheConfig(skip_stages=[256], cache_stages=[169], estimator="calibrated")
-    given = {"num_search": 1, "num_verify": 1, "candidates": [calibrated], "progress": False}
-    setting = planned_setting(pipeline, 1.0, REQUEST, tmp_path, str(checkpoint_root), **given)
+    asked = PlanRequest(1.0, counts=(1, 1, 1), candidates=[calibrated])
+    given = (REQUEST, tmp_path, str(checkpoint_root), False)
+    setting = planned_setting(pipeline, asked, *given)
     assert setting.kind == "plan" and "settings tried" in setting.why
     plan = CacheProposal.from_json(tmp_path / "plan.json")
     assert plan.tried[0].settings["sim_path"].endswith("similarity.json")
     assert (plan.seed, plan.judged_by) == (100_000, "latent")
     monkeypatch.setattr(EnhancedHARTForT2I, "plan_cache", lambda *_, **__: pytest.fail("planned again"))
-    assert planned_setting(pipeline, 1.0, REQUEST, tmp_path, str(checkpoint_root), **given) == setting
-    with pytest.raises(ValueError, match=r"was planned for a drop and PSNR of \(1.0, None\), not \(0.5, 30\)"):
-        planned_setting(pipeline, 0.5, REQUEST, tmp_path, str(checkpoint_root), 30, **given)
+    assert planned_setting(pipeline, asked, *given) == setting
+    for changed, sentence in (
+        ({"min_psnr": 30}, "PSNR None, not 30"),
+        ({"counts": (1, 1, 2)}, "num_confirm 1, not 2"),
+        ({"budget": 0.5}, "drop 1.0, not 0.5"),
+    ):
+        with pytest.raises(ValueError, match=f"plan.json' was planned for {sentence}; choose another folder"):
+            planned_setting(pipeline, replace(asked, **changed), *given)
+
+
+def test_a_plan_paints_what_the_run_does_not(pipeline, checkpoint_root, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(EnhancedHARTForT2I, "plan_cache", lambda *_, **given: asked.update(given) or _NotSaved())
+    with pytest.raises(FileNotFoundError):
+        planned_setting(pipeline, PlanRequest(1.0, candidates=[]), REQUEST, tmp_path, str(checkpoint_root))
+    assert asked["kept_apart"] == {"a cat"} and asked["encode"] == pipeline.encode
+    assert asked["journal"] == tmp_path / "plan.jsonl"
+
+
+class _NotSaved:
+    def to_json(self, path):
+        pass
 
 
 def test_the_command_line_plans_and_measures(checkpoint_root, tmp_path, monkeypatch):
@@ -47,7 +69,7 @@ def test_the_command_line_plans_and_measures(checkpoint_root, tmp_path, monkeypa
     (tmp_path / "prompts.txt").write_text("a cat\na dog\n")
     flags = ["--checkpoint", str(checkpoint_root), "--prompts_file", str(tmp_path / "prompts.txt")]
     flags += ["--num_pictures", "1", "--batch_size", "1", "--no-memory", "--speed_only", "--settings", "no-cache"]
-    flags += ["--plan", "1", "--plan_pictures", "1", "1", "--output_dir", str(tmp_path / "out")]
+    flags += ["--plan", "1", "--plan_pictures", "1", "1", "1", "--output_dir", str(tmp_path / "out")]
     assert program.main(flags) == 0
     measured = Results.from_json(tmp_path / "out/results.json").settings
     assert [(setting.name, setting.kind) for setting in measured] == [("no-cache", "preset"), ("plan", "plan")]

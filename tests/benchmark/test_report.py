@@ -94,7 +94,7 @@ def test_the_answer_comes_first(reader):
 
 def test_every_plot_is_there_in_both_widths(reader, text):
     plots = [attributes["id"] for attributes in reader.named("figure") if attributes.get("class") == "plot"]
-    assert plots == ["frontier-score", "frontier-psnr", "times", "similarity", "computed", "thresholds"]
+    assert plots == ["frontier-score", "frontier-psnr", "times", "similarity", "computed", "hits", "thresholds"]
     assert len(reader.named("svg")) == 2 * len(plots)
 
 
@@ -157,7 +157,7 @@ def test_what_was_not_measured_is_called_so(results):
     bare = few(results)
     bare.similarity, bare.recommendations = None, []
     for setting in bare.settings:
-        setting.quality, setting.folder, setting.computed = Quality(), None, {}
+        setting.quality, setting.folder, setting.computed, setting.hits = Quality(), None, {}, {}
         setting.memory.over_no_cache = None
     bare.machine.git_revision = None
     shown = Reader(page(bare, Path("nowhere"))).text
@@ -166,6 +166,7 @@ def test_what_was_not_measured_is_called_so(results):
         "Quality was not measured in this run.",
         "Similarities were not measured in this run.",
         "Operations by stage were not counted in this run.",
+        "No setting of this run skips a stage.",
         "There are no pictures beside these results.",
         "This run recommends nothing for it.",
         "not known",

@@ -92,7 +92,7 @@ def test_the_report_is_whole_in_a_browser(folder, tmp_path, width):
     assert seen["page"] <= width
     assert len(seen["images"]) == 6 * len(ROWS) + 6 * (len(ROWS) - 1)
     assert min(seen["images"]) > 0
-    assert len(seen["plots"]) == 6
+    assert len(seen["plots"]) == 7
     for plot in seen["plots"]:
         assert width * 0.8 < plot["width"] <= width
         assert plot["texts"] > 10

@@ -53,7 +53,8 @@ def test_files_and_names(tmp_path):
 
 def test_plans_are_settings_with_their_evidence(tmp_path):
     kept = Verification(
-        run_tag="t", settings={}, pictures=100, speed_up=1.7, quality_drop=0.01, drop_low=-0.02, drop_high=0.04,
+        run_tag="t", settings={}, pictures=100, speed_up=1.7, speed_low=1.6, speed_high=1.8,
+        quality_drop=0.01, drop_low=-0.02, drop_high=0.04,
         psnr=27.3, worse=1, better=0, kept=True,
     )  # fmt: skip
     cost = PlanCost(
@@ -61,6 +62,7 @@ def test_plans_are_settings_with_their_evidence(tmp_path):
         pictures=2,
         num_search=1,
         num_verify=1,
+        num_confirm=1,
         device="cpu",
         dtype="float32",
         threads=2,
@@ -68,8 +70,8 @@ def test_plans_are_settings_with_their_evidence(tmp_path):
         torch="2",
     )
     plan = CacheProposal(
-        format=2, settings=HARTCacheConfig(drop_stages=[256]).to_dict(), max_quality_drop=0.01, min_psnr=25.0,
-        judged_by="program", tried=[], verified=[kept], seed=0, cfg=4.5, cost=cost,
+        format=3, settings=HARTCacheConfig(drop_stages=[256]).to_dict(), max_quality_drop=0.01, min_psnr=25.0,
+        judged_by="program", tried=[], verified=[], confirmed=[kept], seed=0, cfg=4.5, cost=cost,
     )  # fmt: skip
     plan.to_json(tmp_path / "mine.json")
     setting = choose_settings(TEN, 6, paths=[tmp_path / "mine.json"])[1]
@@ -78,7 +80,7 @@ def test_plans_are_settings_with_their_evidence(tmp_path):
         "Planned for a drop of at most 1.0% and a median PSNR of 25 dB (judged by program): 1.70x as fast at a drop of "
         "1.0% (-2.0% to 4.0%) and 27.3 dB on 100 other pictures; 0 settings tried."
     )
-    plan.verified = []
+    plan.confirmed = []
     assert "nothing faster keeps that" in plan_setting("x", plan).why
 
 

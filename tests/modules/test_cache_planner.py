@@ -7,16 +7,20 @@ import pytest
 import torch
 
 from hart import embedded_model_path
+from hart.evaluation import draw_scenes
 from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
+from hart.modules.cache.planner_journal import PlanJournal
+from hart.modules.cache.planner_prompts import split_prompts
 from hart.modules.cache.planner_search import front, refine, to_verify
-from hart.modules.cache.planner_verify import TIMED_EVERY, decibels_of
+from hart.modules.cache.planner_studio import Painted
+from hart.modules.cache.planner_verify import TIMED_EVERY, Verifier, decibels_of
 from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Trial
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.modules.test_enhanced_hart import config, paint
 
-SMALL = {"num_search": 1, "num_verify": 2, "progress": False}
+SMALL = {"num_search": 1, "num_verify": 2, "num_confirm": 1, "progress": False}
 DROP_LAST = HARTCacheConfig(drop_stages=[64])
 
 
@@ -45,8 +49,8 @@ def trial(seconds, damage, source="search", tag="t", **settings):
 
 def verification(speed_up, kept):
     return Verification(
-        run_tag="t", settings={}, pictures=1, speed_up=speed_up, quality_drop=0, drop_low=0, drop_high=0, psnr=30,
-        worse=0, better=0, kept=kept,
+        run_tag="t", settings={}, pictures=1, speed_up=speed_up, speed_low=speed_up, speed_high=speed_up,
+        quality_drop=0, drop_low=0, drop_high=0, psnr=30, worse=0, better=0, kept=kept,
     )  # fmt: skip
 
 
@@ -71,7 +75,9 @@ def quick(monkeypatch):
 def test_with_a_content_judge_the_fastest_of_the_first_that_are_faster_wins(found):
     model_config, plan = found
     assert plan.judged_by == "caller" and plan.quality_drop == 0
-    assert plan.chosen.kept and plan.speed_up == max(v.speed_up for v in plan.verified if v.kept) > 1
+    fastest = max((v for v in plan.verified if v.kept), key=lambda v: v.speed_up)
+    assert fastest.speed_up > 1 and plan.confirmed[0].settings == fastest.settings
+    assert plan.chosen == plan.confirmed[-1] and plan.chosen.speed_low <= plan.speed_up <= plan.chosen.speed_high
     assert plan.config.run_tag() == plan.chosen.run_tag
     plan.config.validate([side * side for side in model_config.patch_nums], depth=model_config.depth)
     order = [t.run_tag for t in to_verify([t for t in plan.tried if t.source != "refinement"])]
@@ -88,9 +94,10 @@ def test_an_interval_has_width_where_no_score_changed(found):
 def test_what_it_cost_is_recorded(found):
     cost = found[1].cost
     tried = sum(2 for _ in found[1].tried)  # one picture each, and the full run's beside it
-    verified = sum(v.pictures + math.ceil(v.pictures / TIMED_EVERY) for v in found[1].verified)
-    assert cost.pictures == 1 + 1 + tried + 2 + verified  # full runs, one of them recorded for similarities
-    assert cost.seconds > 0 and (cost.device, cost.num_search, cost.num_verify) == ("cpu", 1, 2) and cost.machine
+    both = [*found[1].verified, *found[1].confirmed]
+    judged = sum(v.pictures + math.ceil(v.pictures / TIMED_EVERY) for v in both)
+    assert cost.pictures == 1 + 1 + tried + 2 + 1 + judged  # full runs, one of them recorded for similarities
+    assert cost.seconds > 0 and (cost.device, cost.num_verify, cost.num_confirm) == ("cpu", 2, 1) and cost.machine
 
 
 def test_the_search_looks_at_every_kind_of_setting(found):
@@ -132,7 +139,7 @@ def test_presets_that_fit_are_candidates_where_none_are_given(enhanced, quick):
 def test_captions_of_the_embedded_model_are_judged_by_program(quick):
     model = EnhancedHARTForT2I.from_pretrained(embedded_model_path())
     captions = ["a 3d fox on a blue background", "a flat star on a green background"]
-    plan = model.plan_cache(1.0, captions, num_search=1, num_verify=1, progress=False, candidates=[])
+    plan = model.plan_cache(1.0, captions, num_search=1, num_verify=1, num_confirm=1, progress=False, candidates=[])
     assert plan.judged_by == "program"
     model.set_cache_config(plan.config)
     assert plan.verified[0].pictures == 1
@@ -142,7 +149,7 @@ def test_it_leaves_everything_as_it_was(enhanced, quick):
     enhanced.set_cache_config(config())
     paint(enhanced)
     before = enhanced.get_cache_statistics()
-    enhanced.plan_cache(1.0, num_search=1, num_verify=1, judge=content, progress=False)
+    enhanced.plan_cache(1.0, num_search=1, num_verify=1, num_confirm=1, judge=content, progress=False)
     assert enhanced.get_cache_statistics() == before
     assert enhanced.is_cache_enabled and not enhanced.calibration
 
@@ -216,6 +223,77 @@ def test_refining_goes_on_while_a_cheaper_step_keeps_the_budget():
     assert refine(stairs, stairs, [], progress=False) == []
 
 
+def test_a_killed_plan_goes_on(tmp_path):
+    path, config = tmp_path / "plan.jsonl", HARTCacheConfig(drop_stages=[64])
+    first = PlanJournal(path, {"seed": 0})
+    painted = first.once("search", config, Trial, lambda: trial(0.5, 0.1, drop_stages=[64]))
+    path.write_text(path.read_text() + '{"key": "torn')
+    again = PlanJournal(path, {"seed": 0})
+    assert again.once("search", config, Trial, lambda: pytest.fail("painted again")) == painted
+    other = again.once("verification", config, Trial, lambda: trial(0.6, 0.1, drop_stages=[64]))
+    assert other != painted and len(path.read_text().splitlines()) == 3
+    with pytest.raises(ValueError, match=r"plan.jsonl' holds the steps of another plan; choose another folder"):
+        PlanJournal(path, {"seed": 1})
+    with pytest.raises(ValueError, match=r"a step in .*plan.jsonl' cannot be read \(pictures: Field required"):
+        again.once("search", config, Verification, lambda: pytest.fail("painted again"))
+
+
+def test_every_part_has_prompts_of_its_own():
+    six = split_prompts(None, list("abcdef"), (1, 1, 1), 0)
+    assert six == (["a", "d"], ["b", "e"], ["c", "f"])
+    assert split_prompts(None, ["a", "b"], (1, 1, 1), 0) == (["a"], ["b"], ["b"])
+
+
+def test_captions_that_are_kept_apart_are_not_judged_by():
+    model = SimpleNamespace(config=SimpleNamespace(name_or_path=str(embedded_model_path())))
+    run = [scene.caption() for scene in draw_scenes(300, "held-out", 0)]
+    parts = split_prompts(model, None, (5, 100, 200), 7, run)
+    assert [len(part) for part in parts] == [5, 100, 200]
+    assert not set(parts.verify) & set(parts.confirm) and not set(run) & {*parts.verify, *parts.confirm}
+    short = split_prompts(model, None, (5, 200, 200), 7, run)
+    assert len(short.verify) == 200 and 0 < len(short.confirm) < 200  # the rest, used again with other seeds
+
+
+def test_pictures_that_lost_before_come_first():
+    """So what is hopeless is given up early."""
+    painted = []
+
+    class Studio:
+        model = SimpleNamespace(device=torch.device("cpu"), latent_to_img=lambda f_hat: f_hat)
+        journal, text_seconds = PlanJournal(None, {}), 0.0
+        plain = [Painted(torch.zeros(1, 3, 2, 2), 2.0)] * 10
+
+        def paint(self, index, config=None):
+            painted.append(index)
+            return Painted(torch.full((1, 3, 2, 2), float(config is not None and index >= 5)), 1.0)
+
+        def prompt(self, index):
+            return []
+
+    verifier = Verifier(
+        Studio(), "verification", "caller", lambda images, _: [1 - float(images.max())], 0.0, None, False
+    )
+    first = verifier.verify(trial(1, 0, drop_stages=[64]))
+    assert first.pictures == 9 and first.worse == 4 and not first.kept  # given up at the fourth loss
+    painted.clear()
+    second = verifier.verify(trial(1, 0, drop_stages=[16]))
+    assert second.pictures == 4 and [i for i in dict.fromkeys(painted)] == [5, 6, 7, 8]
+
+
+def test_what_was_kept_is_confirmed_up_to_the_first_that_keeps():
+    trials = [trial(1, 0, tag=str(stage), drop_stages=[stage]) for stage in (4, 16, 64)]
+    kept = [
+        verification(speed, True).model_copy(update={"settings": tried.settings})
+        for speed, tried in zip((1, 2, 3), trials, strict=True)
+    ]
+    seen = []
+    confirming = SimpleNamespace(
+        progress=False, verify=lambda tried: seen.append(tried) or verification(2, tried is not trials[2])
+    )
+    found = Verifier.first_to_keep(confirming, kept, trials)
+    assert seen == [trials[2], trials[1]] and [one.kept for one in found] == [False, True]
+
+
 def test_other_selectors_matter_where_a_part_is_run():
     part = Treatment((16, 64), (1.0, 0.5), selector="edge")
     assert [other.selector for other in other_selectors(part)] == ["fhat_cosine", "fastvar"]
@@ -235,6 +313,7 @@ def testdecibels_of():
         ({"max_quality_drop": "1%"}, r"max_quality_drop is '1%'"),
         ({"num_search": 0}, r"num_search is 0; allowed is a whole number from 1"),
         ({"num_verify": True}, r"num_verify is True"),
+        ({"num_confirm": 0}, r"num_confirm is 0"),
         ({"prompts": ["a cat"]}, r"prompts is \['a cat'\]; allowed is a list of at least two texts"),
         ({"prompts": "cats"}, r"prompts is 'cats'"),
         ({"min_psnr": -1}, r"min_psnr is -1; allowed is None or a number from 0 to 100"),

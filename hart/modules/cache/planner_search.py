@@ -100,10 +100,10 @@ def front(tried: Sequence[Trial]) -> list[Trial]:
 
 def to_verify(tried: Sequence[Trial]) -> list[Trial]:
     """The front and all candidates, fastest first: damage to the latent map does not rule on what was asked about."""
-    faster = [trial for trial in tried if not HARTCacheConfig.from_dict(trial.settings).changes_nothing]
-    chosen = {trial.run_tag: trial for trial in faster if trial.source == "candidate"}
-    chosen |= {trial.run_tag: trial for trial in front(faster)}
-    return sorted(chosen.values(), key=lambda trial: trial.relative_seconds)
+    faster = [trial for trial in tried if not trial.config.changes_nothing]
+    chosen = [trial for trial in faster if trial.source == "candidate"]
+    chosen += [trial for trial in front(faster) if trial not in chosen]
+    return sorted(chosen, key=lambda trial: trial.relative_seconds)
 
 
 def refine(studio: Studio, verifier: Verifier, verified: list[Verification], progress: bool) -> list[Trial]:
@@ -120,12 +120,9 @@ def refine(studio: Studio, verifier: Verifier, verified: list[Verification], pro
     best = fastest_kept(verified)
     with tqdm(desc="refining", unit="setting", disable=not progress) as bar:
         while best is not None and (treatment := treatment_of(best.config, stages)) is not None:
-            known = {found.run_tag for found in verified}
-            steps = [
-                studio.trial(step.config(), "refinement")
-                for step in cheaper(treatment)
-                if step.config().run_tag() not in known
-            ]
+            known = [found.config for found in verified]
+            options = [step.config() for step in cheaper(treatment)]
+            steps = [studio.trial(config, "refinement") for config in options if config not in known]
             tried += steps
             before, best = best, None
             for step in sorted(steps, key=lambda trial: trial.damage):

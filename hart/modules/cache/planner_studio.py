@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn import functional as F
 
+from hart.modules.cache.planner_journal import PlanJournal
 from hart.modules.cache.proposal import Source, Trial
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_prompts import Subjects
@@ -32,10 +33,13 @@ class Studio:
         subjects: what is painted.
         first_seed: picture i is painted with this + i.
         cfg: guidance scale.
+        journal: keeps trials and verifications.
     """
 
-    def __init__(self, model: "EnhancedHARTForT2I", subjects: Subjects, first_seed: int, cfg: float):
-        self.model, self.first_seed, self.cfg = model, first_seed, cfg
+    def __init__(
+        self, model: "EnhancedHARTForT2I", subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal
+    ):
+        self.model, self.first_seed, self.cfg, self.journal = model, first_seed, cfg, journal
         self.prompts, self.num_painted = subjects.prompts, 0
         watch = Stopwatch(model.device)
         self.arguments, seconds = [], []
@@ -61,6 +65,9 @@ class Studio:
 
     def trial(self, config: HARTCacheConfig, source: Source = "search") -> Trial:
         """All pictures under these settings; beside every other one the full run's again, so that drift meets both."""
+        return self.journal.once("search", config, Trial, lambda: self._tried(config, source))
+
+    def _tried(self, config: HARTCacheConfig, source: Source) -> Trial:
         seconds, ratios, damages = [], [], []
         for index, plain in enumerate(self.plain):
             ours = self.paint(index, config)

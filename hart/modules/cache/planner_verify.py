@@ -1,4 +1,4 @@
-"""The planner's verification: settings beside the full run on other prompts, judged picture by picture."""
+"""The planner's verification and confirmation: settings beside the full run on other prompts, judged one by one."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from tqdm.auto import tqdm
 
 from hart.evaluation import check_pictures, parse_caption
 from hart.evaluation.paired import paired_drop
+from hart.modules.cache.planner_prompts import JudgedBy
 from hart.modules.cache.planner_studio import Painted, Studio, damage_to
 from hart.modules.cache.proposal import Trial, Verification
-from hart.modules.cache_config import HARTCacheConfig
 from hart.utils.psnr import psnr
 from hart.utils.timing import Stopwatch
 
@@ -34,14 +34,16 @@ Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 TIMED_EVERY = 4
 """The full run is painted again, and timed, beside every so-manieth picture; its pictures are known."""
 
-JudgedBy = Literal["program", "latent", "caller"]
+
+Part = Literal["verification", "confirmation"]
 
 
 class Verifier:
     """The full run's pictures and scores on the verification's prompts, and how settings compare with them.
 
     Args:
-        studio: paints the prompts of the verification.
+        studio: paints the prompts of the verification, or of the confirmation.
+        part: "verification" or "confirmation".
         judged_by: "caller" asks the judge, "program" the embedded model's own check, "latent" goes by the latent map.
         judge: of "caller".
         max_quality_drop, min_psnr: the budget.
@@ -51,13 +53,14 @@ class Verifier:
     def __init__(
         self,
         studio: Studio,
+        part: Part,
         judged_by: JudgedBy,
         judge: Judge | None,
         max_quality_drop: float,
         min_psnr: float | None,
         progress: bool,
     ):
-        self.studio, self.progress = studio, progress
+        self.studio, self.part, self.progress = studio, part, progress
         self.max_quality_drop, self.min_psnr = max_quality_drop, min_psnr or 0.0
         self.score = _scorer(studio, judged_by, judge)
         watch = Stopwatch(studio.model.device)
@@ -84,12 +87,23 @@ class Verifier:
                 slowest = min(slowest, NEARLY * trial.relative_seconds)
         return verified
 
-    def verify(self, trial: Trial) -> Verification:
-        """Paint until all pictures are done or the budget is out of reach.
+    def first_to_keep(self, kept: Sequence[Verification], tried: Sequence[Trial]) -> list[Verification]:
+        """Confirm what a verification kept, the fastest first, up to the first that keeps the budget here, too."""
+        confirmed: list[Verification] = []
+        order = sorted((found for found in kept if found.kept), key=lambda found: -found.speed_up)
+        for found in tqdm(order, desc="confirming", unit="setting", disable=not self.progress):
+            confirmed.append(self.verify(next(trial for trial in tried if trial.settings == found.settings)))
+            if confirmed[-1].kept:
+                break
+        return confirmed
 
-        Pictures that lost under settings before come first: what is hopeless shows early.
-        """
-        config = HARTCacheConfig.from_dict(trial.settings)
+    def verify(self, trial: Trial) -> Verification:
+        """Paint until all pictures are done or the budget is out of reach."""
+        return self.studio.journal.once(self.part, trial.config, Verification, lambda: self._verified(trial))
+
+    def _verified(self, trial: Trial) -> Verification:
+        """Pictures that lost under settings before come first: what is hopeless shows early."""
+        config = trial.config
         ratios, before, scores, decibels = [], [], [], []
         for turn, index in enumerate(sorted(range(len(self.pictures)), key=lambda index: -self.losses[index])):
             ours = self.studio.paint(index, config)
@@ -124,13 +138,16 @@ class Verifier:
         decibels: Sequence[float],
     ) -> Verification:
         drop, low, high = paired_drop(before, scores)
-        speed_up, median_psnr = statistics.median(ratios), statistics.median(decibels)
+        speed_low, speed_up, speed_high = (float(part) for part in np.quantile(ratios, (0.25, 0.5, 0.75)))
+        median_psnr = statistics.median(decibels)
         inside = drop <= self.max_quality_drop and median_psnr >= self.min_psnr
         return Verification(
             run_tag=trial.run_tag,
             settings=trial.settings,
             pictures=len(scores),
             speed_up=speed_up,
+            speed_low=speed_low,
+            speed_high=speed_high,
             quality_drop=drop,
             drop_low=low,
             drop_high=high,
@@ -167,4 +184,4 @@ def _shows_its_prompt(images_B3HW: Tensor, prompts: Sequence[str]) -> list[float
     return [float(check.overall) for check in checks]
 
 
-__all__ = ["Judge", "JudgedBy", "Verifier"]
+__all__ = ["Judge", "Verifier"]

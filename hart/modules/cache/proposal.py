@@ -9,8 +9,8 @@ from hart.modules.cache_config import HARTCacheConfig
 from hart.utils.files import write_whole
 from hart.utils.records import read_record
 
-FORMAT: Literal[2] = 2
-"""Version of the JSON; 1 knew no candidates, intervals and costs."""
+FORMAT: Literal[3] = 3
+"""Version of the JSON; 1 knew no candidates, intervals and costs, 2 no confirmation."""
 
 Source = Literal["selector", "search", "similarity", "candidate", "refinement"]
 
@@ -35,6 +35,11 @@ class Trial(BaseModel):
     relative_seconds: float = Field(ge=0)
     damage: float = Field(ge=0)
 
+    @property
+    def config(self) -> HARTCacheConfig:
+        """The settings that were tried."""
+        return HARTCacheConfig.from_dict(self.settings)
+
 
 class Verification(BaseModel):
     """A candidate on other prompts.
@@ -43,6 +48,7 @@ class Verification(BaseModel):
         run_tag, settings: what.
         pictures: how many were painted; fewer than asked where it was given up, and then those most at risk.
         speed_up: median over pictures of the full run's time over its own, text and decoder included.
+        speed_low, speed_high: its quartiles.
         quality_drop: mean score of the full run less its own.
         drop_low, drop_high: 95% interval of the drop; it has width even where no picture's score changed.
         psnr: median of its pictures to the full run's, in dB; at most 100, for pictures that are the same.
@@ -55,6 +61,8 @@ class Verification(BaseModel):
     settings: dict[str, Any]
     pictures: int
     speed_up: float
+    speed_low: float
+    speed_high: float
     quality_drop: float
     drop_low: float
     drop_high: float
@@ -77,6 +85,7 @@ class PlanCost(BaseModel):
     pictures: int
     num_search: int
     num_verify: int
+    num_confirm: int
     device: str
     dtype: str
     threads: int
@@ -94,18 +103,21 @@ class CacheProposal(BaseModel):
         judged_by: what scored the pictures.
         tried: everything that the search painted, in its order.
         verified: what was painted on other prompts: fastest in the search first, then steps from the fastest kept.
+        confirmed: those that the verification kept, painted on prompts of their own, fastest first up to the first that
+            keeps the budget there, too.
         seed, cfg: how it painted.
         cost: what it took.
     """
 
     model_config = ConfigDict(extra="forbid")
-    format: Literal[2]
+    format: Literal[3]
     settings: dict[str, Any]
     max_quality_drop: float
     min_psnr: float | None
     judged_by: Literal["program", "latent", "caller"]
     tried: list[Trial]
     verified: list[Verification]
+    confirmed: list[Verification]
     seed: int
     cfg: float
     cost: PlanCost
@@ -117,17 +129,17 @@ class CacheProposal(BaseModel):
 
     @property
     def chosen(self) -> Verification | None:
-        """The verification of `config`; None where nothing faster keeps the budget."""
-        return fastest_kept(self.verified)
+        """The confirmation of `config`; None where nothing faster keeps the budget."""
+        return fastest_kept(self.confirmed)
 
     @property
     def speed_up(self) -> float:
-        """Measured on the verification's prompts; 1.0 where nothing faster keeps the budget."""
+        """Measured on the confirmation's prompts; 1.0 where nothing faster keeps the budget."""
         return 1.0 if self.chosen is None else self.chosen.speed_up
 
     @property
     def quality_drop(self) -> float:
-        """Measured on the verification's prompts."""
+        """Measured on the confirmation's prompts."""
         return 0.0 if self.chosen is None else self.chosen.quality_drop
 
     def to_json(self, path: str | os.PathLike[str]) -> None:

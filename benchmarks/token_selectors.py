@@ -1,4 +1,4 @@
-"""Which tokens of the last stage to run, and how many: `python benchmarks/selectors.py --output runs/selectors.json`.
+"""Which tokens of the last stage to run, and how many: `python benchmarks/token_selectors.py --output FILE`.
 
 Token selectors alone and joined by rank, at half of the last stage, against an error budget: each picture leaves out as
 many tokens as add up to a share of all importance, so that a plain picture runs fewer. On the embedded model's held-out

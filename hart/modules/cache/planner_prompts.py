@@ -1,0 +1,73 @@
+"""What the planner paints: prompts of its search, of the verification and of the confirmation, and who judges them."""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from hart.evaluation import draw_scenes, num_scenes, parse_caption
+from hart.modules.cache_prompts import is_embedded_model
+
+if TYPE_CHECKING:
+    from hart.modules.enhanced_hart import EnhancedHARTForT2I
+
+JudgedBy = Literal["program", "latent", "caller"]
+
+
+class PlanPrompts(NamedTuple):
+    """Prompts of every part; None for unconditional pictures."""
+
+    search: list[str] | None
+    verify: list[str] | None
+    confirm: list[str] | None
+
+
+def split_prompts(
+    model: "EnhancedHARTForT2I",
+    prompts: Sequence[str] | None,
+    counts: tuple[int, int, int],
+    seed: int,
+    kept_apart: Collection[str] = (),
+) -> PlanPrompts:
+    """Given prompts by turns; else training captions to search on and held-out ones to judge by, or no prompts.
+
+    Args:
+        model: only the embedded one has captions of its own.
+        prompts: of the caller. Of two, the confirmation shares one with the verification.
+        counts: pictures of search, verification and confirmation.
+        seed: decides which captions are drawn.
+        kept_apart: captions that are not drawn to judge by.
+
+    Raises:
+        ValueError: fewer than two prompts.
+    """
+    if prompts is not None:
+        if isinstance(prompts, str) or len(prompts) < 2:
+            raise ValueError(f"prompts is {prompts!r}; allowed is a list of at least two texts.")
+        turns = min(3, len(prompts))
+        parts = [list(prompts[turn::turns]) for turn in range(turns)]
+        return PlanPrompts(parts[0], parts[1], parts[-1])
+    if not is_embedded_model(model):
+        return PlanPrompts(None, None, None)
+    num_search, num_verify, num_confirm = counts
+    most = num_scenes("held-out")
+    drawn = draw_scenes(min(most, num_verify + num_confirm + len(kept_apart)), "held-out", seed)
+    free = [caption for scene in drawn if (caption := scene.caption()) not in kept_apart]
+    search = [scene.caption() for scene in draw_scenes(num_search, "training", seed)]
+    # Where captions run out, the confirmation takes them all again, with other seeds.
+    return PlanPrompts(search, free[:num_verify], free[num_verify:][:num_confirm] or free)
+
+
+def who_judges(model: "EnhancedHARTForT2I", prompts: PlanPrompts, by_caller: bool) -> JudgedBy:
+    """The caller's judge, the embedded model's own program where it understands all prompts, or the latent map."""
+    if by_caller:
+        return "caller"
+    if prompts.verify is None or prompts.confirm is None or not is_embedded_model(model):
+        return "latent"
+    try:
+        for prompt in (*prompts.verify, *prompts.confirm):
+            parse_caption(prompt)
+    except ValueError:
+        return "latent"
+    return "program"
+
+
+__all__ = ["JudgedBy", "PlanPrompts", "split_prompts", "who_judges"]
