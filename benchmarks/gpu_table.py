@@ -3,7 +3,7 @@
 Eager, compiled, and compiled with CUDA graphs, at several batch sizes without cache; the same command anywhere. Where
 there is no CUDA device it says so and measures eager on the CPU. Operations are those of the transformer's blocks,
 attention included; the matrix-product peak is measured in the same run. A mode or batch that fails stands there with
-its reason.
+its reason, and `branches_without_graph` says how often torch found that a branch does not fit a CUDA graph.
 """
 
 import argparse
@@ -72,6 +72,7 @@ def measure_mode(pipe: HARTPipeline, mode: str, batches: list[int], repeats: int
     """All batch sizes of a mode, up to the first that fails; the blocks are as before afterwards."""
     rows, options, reason = [], MODES[mode], None
     torch._dynamo.reset()
+    skipped = _graphs_skipped()
     if options is not None:
         compile_branches(pipe.model, **options)
     try:
@@ -82,7 +83,14 @@ def measure_mode(pipe: HARTPipeline, mode: str, batches: list[int], repeats: int
     finally:
         if options is not None:
             _uncompile(pipe)
-    return {"mode": mode, "rows": rows, "failed": reason, **_best(rows)}
+    report = {"mode": mode, "rows": rows, "failed": reason, **_best(rows)}
+    if mode == "cuda_graphs":  # torch takes no graph of a branch that writes into the KV cache, and goes on without
+        report["branches_without_graph"] = _graphs_skipped() - skipped
+    return report
+
+
+def _graphs_skipped() -> int:
+    return int(torch._dynamo.utils.counters["inductor"]["cudagraph_skips"])
 
 
 def _uncompile(pipe: HARTPipeline) -> None:

@@ -32,7 +32,8 @@ def test_python_examples_run(document, tmp_path, monkeypatch):
 
 def test_the_guide_s_tables_are_those_of_the_recorded_runs():
     guide = (ROOT / "README_ENHANCED_CACHING.md").read_text(encoding="utf-8")
-    assert guide_tables.filled(guide) == guide and len(list(guide_tables.tables())) == 5
+    assert guide_tables.filled(guide) == guide
+    assert re.findall(r"<!-- table: (.*) -->", guide) == [title for title, _ in guide_tables.tables()]
 
 
 def test_the_project_names_licences_and_what_training_needs():

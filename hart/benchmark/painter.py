@@ -1,8 +1,5 @@
 """One setting that paints: its own wrapper around shared weights, and what a batch under it took and did."""
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -94,7 +91,6 @@ class Painter:
         model, device = self.model, self.model.device
         with (
             model.separate_statistics() as statistics,
-            operations_by_stage() as operations,
             timed(model.diffloss, "sample", device) as head,
             timed(model, "run_blocks", device) as blocks,
         ):
@@ -117,13 +113,14 @@ class Painter:
             seconds=timings["text"] + sum(timings["stages"]) + timings["decoder"],
             parts=parts,
             stages=timings["stages"],
-            **self._counts(statistics(), operations, len(batch.prompts)),
+            **self._counts(statistics(), len(batch.prompts)),
         )
         return record, output.images.cpu()
 
-    def _counts(self, statistics: dict[str, Any], operations: Counter[int], pictures: int) -> dict[str, Any]:
+    def _counts(self, statistics: dict[str, Any], pictures: int) -> dict[str, Any]:
         computed, saved = statistics["flops_computed"], statistics["flops_saved"]
-        by_stage = [operations[index] for index in range(len(self.model.config.patch_nums))]
+        done = statistics["flops_per_stage"]
+        by_stage = [done.get(str(side * side), 0) for side in self.model.config.patch_nums]
         if self.setting.config.changes_nothing:  # nothing counts where there is no cache
             by_stage = full_flops(self.model, pictures)
             computed = sum(by_stage)
@@ -150,22 +147,6 @@ def full_flops(model: EnhancedHARTForT2I, pictures: int) -> list[int]:
         counter.stage(0, (2 * pictures, config.context_token, config.embed_dim))
         up_to.append(counter.totals()[1])
     return [after - before for before, after in pairwise(up_to)]
-
-
-@contextmanager
-def operations_by_stage() -> Iterator[Counter[int]]:
-    """Operations that generations inside do, by stage; statistics hold their sum alone. For one thread."""
-    totals, done = FlopCounter.totals, Counter[int]()
-
-    def noted(counter: FlopCounter) -> tuple[int, int]:
-        done.update(counter.done)
-        return totals(counter)
-
-    FlopCounter.totals = noted  # type: ignore[method-assign, assignment]
-    try:
-        yield done
-    finally:
-        FlopCounter.totals = totals  # type: ignore[method-assign]
 
 
 def compile_branches(model: EnhancedHARTForT2I, **options: Any) -> None:

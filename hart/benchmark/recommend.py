@@ -16,6 +16,10 @@ detail; for speed only where no program judges.
 """
 
 
+PEAK_NOISE = 1.02
+"""Peaks this near to each other are called equal: a process's peak differs by a percent or so from run to run."""
+
+
 def recommend(results: Results) -> list[Recommendation]:
     """The best measured setting for every goal; no-cache is allowed for all of them.
 
@@ -105,15 +109,23 @@ def _smallest(allowed: Sequence[Setting], among: str) -> Recommendation | None:
     measured = [setting for setting in allowed if setting.memory.over_no_cache is not None]
     if not measured:
         return None
-    best = min(measured, key=lambda setting: setting.memory.peak_bytes)
-    if best is allowed[0]:
-        why = f"Nothing measured takes less memory than no-cache {among}."
-        return Recommendation(goal="memory", setting=best.name, why=why)
+    least = min(measured, key=lambda setting: setting.memory.peak_bytes)
+    near = [setting for setting in measured if setting.memory.peak_bytes <= PEAK_NOISE * least.memory.peak_bytes]
+    if allowed[0] in near:
+        why = f"Nothing measured takes less memory than no-cache {among}, by more than peaks differ from run to run."
+        return Recommendation(goal="memory", setting=allowed[0].name, why=why)
+    best = max(near, key=lambda setting: setting.speed_up.median)
     why = (
-        f"The least peak, {best.memory.peak_bytes / 2**20:.0f} MiB or {best.memory.over_no_cache:.3f} of no-cache's, "
-        f"{among}; {_quality_words(best)}."
+        f"A peak of {best.memory.peak_bytes / 2**20:.0f} MiB, {best.memory.over_no_cache:.3f} of no-cache's, the least "
+        f"{among}{_near_words(best, near)}; {_quality_words(best)}."
     )
     return Recommendation(goal="memory", setting=best.name, why=why)
+
+
+def _near_words(best: Setting, near: Sequence[Setting]) -> str:
+    """Other settings whose peak cannot be told from the best one's, which is the fastest of them."""
+    others = [setting.name for setting in near if setting is not best]
+    return f" (as little, within 2%, but slower: {', '.join(others)})" if others else ""
 
 
 def _quality_words(setting: Setting) -> str:

@@ -73,6 +73,8 @@ def run_benchmark(
     """
     if not speed_only:
         need_metrics()
+    if request.compiled and warm_up == "once":
+        raise ValueError("warm_up is 'once' and compiled is True; allowed is 'each', or compiling would be timed.")
     work = describe_work(pipeline, checkpoint, request)
     pipeline.checked_prompts(work.prompts, "truncate")
     machine = this_machine(pipeline.device)

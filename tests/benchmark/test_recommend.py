@@ -63,6 +63,14 @@ def test_ties_are_said(results_of):
     assert found["speed"].setting == "one" and "within the quartiles as fast: two" in found["speed"].why
 
 
+def test_peaks_that_differ_by_chance_are_equal_and_the_fastest_of_them_is_chosen(results_of):
+    plain, small = setting("no-cache", 1.0, 0.0, peak=1.0), setting("small", 1.1, 0.0, peak=0.950)
+    found = by_goal(results_of(plain, small, setting("fast", 1.5, 0.0, peak=0.955)))["memory"]
+    assert found.setting == "fast" and "(as little, within 2%, but slower: small)" in found.why
+    small.memory.peak_bytes = int(0.99e8)
+    assert by_goal(results_of(plain, small))["memory"].setting == "no-cache"
+
+
 def test_nothing_helps(results_of):
     found = by_goal(results_of(setting("no-cache", 1.0, 0.0, peak=1.0), setting("slow", 0.9, 0.0, peak=1.1)))
     assert {one.setting for one in found.values()} == {"no-cache"}

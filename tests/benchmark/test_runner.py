@@ -125,6 +125,10 @@ def test_a_warm_up_may_be_that_of_no_cache_alone(pipeline, chosen, checkpoint_ro
     quiet = {"memory": False, "progress": False, "speed_only": True}
     run_benchmark(pipeline, chosen, request, tmp_path, checkpoint_root, **quiet, warm_up="once")
     assert painted == ["no-cache", "no-cache", *NAMES]
+    with pytest.raises(ValueError, match="warm_up is 'once' and compiled is True; allowed is 'each'"):
+        run_benchmark(
+            pipeline, chosen, replace(request, compiled=True), tmp_path, checkpoint_root, **quiet, warm_up="once"
+        )
 
 
 def test_settings_are_calibrated_on_captions_of_the_training_split(results_of):

@@ -49,6 +49,7 @@ def test_tokens_branches_and_rows_that_are_left_out_are_saved():
     done = 2 * branches(3, 3) + 2 * WEIGHTS * 1 + 2 * 2 * 2 * 2 * 4
     whole = 2 * (branches(3, 3) + branches(4, 7))
     assert counted.totals() == (done, whole - done)
+    assert counted.by_stage() == {1: 2 * branches(3, 3), 4: done - 2 * branches(3, 3)}
 
 
 def test_rounds_count_as_computed_in_full():

@@ -77,10 +77,12 @@ def test_it_is_json_and_comes_back_equal():
     run.similarity("attn", 1, 256, torch.tensor(0.5))
     run.similarity("attn", 1, 256, float("nan"))
     run.flops(computed=30, saved=10)
+    run.stage_flops({256: 20, 64: 10})
     run.bytes_held(99)
     found = run.to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["flops_saved_ratio"] == 0.25
+    assert found["flops_per_stage"] == {"64": 10, "256": 20}
     assert found["cache_peak_bytes"] == 99
 
 

@@ -37,5 +37,6 @@ class CountingCache(NoCache):
     def finish(self) -> None:
         run = CacheStatistics()
         run.flops(*self.flops.totals())
+        run.stage_flops(self.flops.by_stage())
         for total in self.totals:
             total.merge(run)

@@ -65,6 +65,10 @@ class FlopCounter:
         done = sum(self.done.values())
         return done, max(0, full - done)
 
+    def by_stage(self) -> dict[int, int]:
+        """Operations done, by stage as a token count."""
+        return {self.tokens[index]: count for index, count in self.done.items()}
+
     def _cost(self, kind: str, layer: int, tokens: int, seen: int) -> int:
         attention = 4 * tokens * seen * self.width if kind == ATTENTION else 0
         return 2 * self.weights[kind, layer] * tokens + attention

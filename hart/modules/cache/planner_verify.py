@@ -18,9 +18,6 @@ from hart.modules.cache.proposal import Trial, Verification
 from hart.utils.psnr import psnr
 from hart.utils.timing import Stopwatch
 
-HOPELESS_LOSSES = 3
-"""A candidate is given up once it has lost so many pictures more than the budget allows in all."""
-
 NEARLY = 1.05
 """What took at most so many times as long in the search as the first that keeps the budget is verified, too."""
 
@@ -102,10 +99,11 @@ class Verifier:
         return self.studio.journal.once(self.part, trial.config, Verification, lambda: self._verified(trial))
 
     def _verified(self, trial: Trial) -> Verification:
-        """Pictures that lost under settings before come first: what is hopeless shows early."""
+        """First come pictures that lost under settings before, or that the full run got wrong: it shows early."""
         config = trial.config
         ratios, before, scores, decibels = [], [], [], []
-        for turn, index in enumerate(sorted(range(len(self.pictures)), key=lambda index: -self.losses[index])):
+        still_to_win = sum(1 - score for score in self.scores)
+        for turn, index in enumerate(sorted(range(len(self.pictures)), key=self._calm)):
             ours = self.studio.paint(index, config)
             if turn % TIMED_EVERY == 0:
                 plain = self.studio.paint(index)
@@ -115,7 +113,8 @@ class Verifier:
             scores.append(self.score(index, ours, images))
             decibels.append(decibels_of(as_bytes(images), self.pictures[index]))
             self.losses[index] += scores[-1] < before[-1]
-            if self._is_hopeless(sum(before) - sum(scores), decibels):
+            still_to_win -= 1 - before[-1]
+            if self._is_hopeless(sum(before) - sum(scores) - still_to_win, decibels):
                 break
         return self._found(trial, ratios, before, scores, decibels)
 
@@ -123,11 +122,16 @@ class Verifier:
         """The picture [1, 3, H, W] in 0 to 1."""
         return self.studio.model.latent_to_img(painted.f_hat).float().clamp(0, 1)
 
-    def _is_hopeless(self, lost: float, decibels: Sequence[float]) -> bool:
+    def _calm(self, index: int) -> float:
+        """How unlikely a picture's verdict is to change."""
+        return self.scores[index] - self.losses[index]
+
+    def _is_hopeless(self, least_lost: float, decibels: Sequence[float]) -> bool:
+        """Whether the budget is out of reach even if all that the full run got wrong came out right from here on."""
         total = len(self.pictures)
         if sum(value < self.min_psnr for value in decibels) > total / 2:
             return True
-        return lost > self.max_quality_drop * total + HOPELESS_LOSSES
+        return least_lost > self.max_quality_drop * total + 1e-9
 
     def _found(
         self,

@@ -310,6 +310,7 @@ class StageCache(NoCache):
     def finish(self) -> None:
         done, saved = self.flops.totals()
         self.statistics.flops(done, saved)
+        self.statistics.stage_flops(self.flops.by_stage())
         self.statistics.bytes_held(self.store.account.peak_bytes)
         seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
         self.adaptive.observe(seen)

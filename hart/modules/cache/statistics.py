@@ -6,7 +6,7 @@ well are merged into those of the model, so that a failed run leaves nothing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from statistics import fmean, pstdev
@@ -50,6 +50,7 @@ class CacheStatistics:
             self._similarities: dict[str, list[tuple[Place, float | Tensor]]] = {}
             self._seen: Counter[str] = Counter()
             self._flops = [0, 0]
+            self._stage_flops: Counter[int] = Counter()
             self._peak_bytes = 0
 
     # -- during a run ------------------------------------------------------------------------------------------------
@@ -76,6 +77,10 @@ class CacheStatistics:
         self._flops[0] += computed
         self._flops[1] += saved
 
+    def stage_flops(self, computed: Mapping[int, int]) -> None:
+        """Floating-point operations done, by stage (as a token count)."""
+        self._stage_flops.update(computed)
+
     def bytes_held(self, peak: int) -> None:
         """Peak of the store of a run; the largest is reported."""
         self._peak_bytes = max(self._peak_bytes, peak)
@@ -89,6 +94,7 @@ class CacheStatistics:
             self._outcomes.update(run._outcomes)
             self._seen.update(run._seen)
             self.flops(*run._flops)
+            self.stage_flops(run._stage_flops)
             self.bytes_held(run._peak_bytes)
             for branch, entries in similarities.items():
                 self._similarities.setdefault(branch, []).extend(entries)
@@ -130,6 +136,7 @@ class CacheStatistics:
             copy._outcomes, copy._seen = Counter(self._outcomes), Counter(self._seen)
             copy._similarities = {branch: list(entries) for branch, entries in self._similarities.items()}
             copy._flops, copy._peak_bytes = list(self._flops), self._peak_bytes
+            copy._stage_flops = Counter(self._stage_flops)
         return copy
 
     def _described(self) -> dict[str, Any]:
@@ -145,6 +152,7 @@ class CacheStatistics:
             "flops_computed": computed,
             "flops_saved": saved,
             "flops_saved_ratio": saved / (saved + computed) if saved else 0.0,
+            "flops_per_stage": {str(stage): count for stage, count in sorted(self._stage_flops.items())},
             "cache_peak_bytes": self._peak_bytes,
         }
 
