@@ -557,3 +557,10 @@ def test_descriptions():
         "tokens computed all the same: 25% at 256 by fastvar, the others add nothing."
     )
     assert HARTCacheConfig(drop_stages=[256, 169]).describe() == "Stages 169, 256 are not run."
+
+
+def test_changes_are_the_fields_that_differ_from_the_defaults():
+    assert HARTCacheConfig().changes() == {}
+    config = HARTCacheConfig(skip_stages=[256], refresh_ratio={256: 0.5}, unselected="nothing")
+    assert config.changes() == {"skip_stages": [256], "refresh_ratio": {"256": 0.5}, "unselected": "nothing"}
+    assert HARTCacheConfig.from_dict(config.changes()) == config

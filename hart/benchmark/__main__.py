@@ -215,7 +215,11 @@ def write_outputs(results: Results, other: Results | None, arguments: argparse.N
     from hart.benchmark.tables import markdown_table, write_csv
 
     folder = arguments.output_dir
-    written = [folder / "results.json", write_csv(results, folder / "results.csv"), write_report(results, folder)]
+    written = [
+        arguments.report or folder / "results.json",
+        write_csv(results, folder / "results.csv"),
+        write_report(results, folder),
+    ]
     for tool, target in arguments.export:
         written.append(EXPORTS[tool](results, folder, Path(target)))
     logger.info("%s\n", markdown_table(results))

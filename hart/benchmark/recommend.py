@@ -16,8 +16,8 @@ detail; for speed only where no program judges.
 """
 
 
-PEAK_NOISE = 1.02
-"""Peaks this near to each other are called equal: a process's peak differs by a percent or so from run to run."""
+PEAK_NOISE = 1.03
+"""Peaks this near to each other are called equal: so far did those of one setting differ between two runs."""
 
 
 def recommend(results: Results) -> list[Recommendation]:
@@ -125,7 +125,7 @@ def _smallest(allowed: Sequence[Setting], among: str) -> Recommendation | None:
 def _near_words(best: Setting, near: Sequence[Setting]) -> str:
     """Other settings whose peak cannot be told from the best one's, which is the fastest of them."""
     others = [setting.name for setting in near if setting is not best]
-    return f" (as little, within 2%, but slower: {', '.join(others)})" if others else ""
+    return f" (as little, within 3%, but slower: {', '.join(others)})" if others else ""
 
 
 def _quality_words(setting: Setting) -> str:

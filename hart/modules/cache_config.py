@@ -208,6 +208,11 @@ class HARTCacheConfig:
             content["refresh_ratio"] = {str(stage): ratio for stage, ratio in self.refresh_ratio.items()}
         return content
 
+    def changes(self) -> dict[str, Any]:
+        """The fields that differ from the defaults, as `to_dict` has them; `from_dict` takes them, too."""
+        plain = type(self)().to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != plain[name]}
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "HARTCacheConfig":
         """The opposite of `to_dict`; fields that are missing (an older version wrote them) take their defaults.

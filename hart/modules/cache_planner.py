@@ -91,7 +91,7 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
     painted = sum(studio.num_painted for studio in (searching, verifying, confirming))
     return CacheProposal(
         format=FORMAT,
-        settings=chosen.settings if chosen is not None else HARTCacheConfig.from_preset("no-cache").to_dict(),
+        settings=(HARTCacheConfig.from_preset("no-cache") if chosen is None else chosen.config).to_dict(),
         max_quality_drop=settings.max_quality_drop,
         min_psnr=settings.min_psnr,
         judged_by=judged_by,

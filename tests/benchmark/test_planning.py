@@ -37,7 +37,7 @@ def test_a_plan_is_saved_and_taken_again(pipeline, checkpoint_root, tmp_path, mo
     setting = planned_setting(pipeline, asked, *given)
     assert setting.kind == "plan" and "settings tried" in setting.why
     plan = CacheProposal.from_json(tmp_path / "plan.json")
-    assert plan.tried[0].settings["sim_path"].endswith("similarity.json")
+    assert plan.tried[0].config.sim_path.endswith("similarity.json")
     assert (plan.seed, plan.judged_by) == (100_000, "latent")
     monkeypatch.setattr(EnhancedHARTForT2I, "plan_cache", lambda *_, **__: pytest.fail("planned again"))
     assert planned_setting(pipeline, asked, *given) == setting

@@ -102,7 +102,7 @@ def test_what_it_cost_is_recorded(found):
 
 def test_the_search_looks_at_every_kind_of_setting(found):
     tried = found[1].tried
-    settings = [t.settings for t in tried]
+    settings = [t.config.to_dict() for t in tried]
     assert tried[0].source == "candidate" and settings[0] == DROP_LAST.to_dict()
     assert [t.source for t in tried].count("selector") == len(SELECTORS_TRIED)
     assert any(HARTCacheConfig.from_dict(given).changes_nothing for given in settings)  # the full run
@@ -110,7 +110,7 @@ def test_the_search_looks_at_every_kind_of_setting(found):
     assert any(s["drop_stages"] for s in settings)
     assert any(s["refresh_ratio"] and s["unselected"] == "nothing" for s in settings)
     assert any(s["unguided_from"] for s in settings)
-    assert all(t.damage > 0 for t in tried if t.settings["drop_stages"])
+    assert all(t.damage > 0 for t in tried if t.config.drop_stages)
 
 
 def test_with_a_strict_judge_and_no_budget_nothing_that_changes_pictures_is_kept(tiny, quick):

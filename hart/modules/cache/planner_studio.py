@@ -77,7 +77,7 @@ class Studio:
             damages.append(damage_to(ours, plain))
         return Trial(
             run_tag=config.run_tag(),
-            settings=config.to_dict(),
+            settings=config.changes(),
             source=source,
             seconds=statistics.median(seconds),
             relative_seconds=statistics.median(ratios),

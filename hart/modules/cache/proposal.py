@@ -19,7 +19,7 @@ class Trial(BaseModel):
     """What was tried.
 
     Args:
-        run_tag, settings: what.
+        run_tag, settings: what; fields that are not named have their defaults.
         source: the choice of a token selector, a step of the search, reuse by similarity, a candidate given, or a step
             from the fastest that was verified.
         seconds: median per picture, without text and decoder.
@@ -45,7 +45,7 @@ class Verification(BaseModel):
     """A candidate on other prompts.
 
     Args:
-        run_tag, settings: what.
+        run_tag, settings: what, as in a trial.
         pictures: how many were painted; fewer than asked where it was given up, and then those most at risk.
         speed_up: median over pictures of the full run's time over its own, text and decoder included.
         speed_low, speed_high: its quartiles.
