@@ -94,6 +94,7 @@ def _unlike(one: Results, other: Results) -> list[str]:
 def draw(found: dict[str, Any], path: Path) -> None:
     """One plot, a panel per figure, both axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     for axes, (name, label) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
@@ -101,7 +102,13 @@ def draw(found: dict[str, Any], path: Path) -> None:
             points = [point for point in setting["points"] if point[name]]
             axes.plot([p["tokens"] for p in points], [p[name] for p in points], "o-", label=setting["name"])
         axes.set(xscale="log", yscale="log", xlabel="tokens of all stages", ylabel=label)
-        axes.grid(True, which="both", alpha=0.3)
+        tokens = [run["tokens"] for run in found["runs"]]
+        axes.set_xticks(tokens, [f"{count:,}" for count in tokens])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid(True, alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=140)

@@ -56,10 +56,10 @@ def map_change(given: SelectorInput) -> Tensor:
 
 JOINED = {
     "map_change": map_change,
-    "fhat_cosine and edge": by_rank(fhat_cosine, edge),
-    "fhat_cosine and fastvar": by_rank(fhat_cosine, fastvar),
-    "edge and fastvar": by_rank(edge, fastvar),
-    "all three": by_rank(fhat_cosine, edge, fastvar),
+    "fhat_cosine-and-edge": by_rank(fhat_cosine, edge),
+    "fhat_cosine-and-fastvar": by_rank(fhat_cosine, fastvar),
+    "edge-and-fastvar": by_rank(edge, fastvar),
+    "all-three": by_rank(fhat_cosine, edge, fastvar),
 }
 
 
