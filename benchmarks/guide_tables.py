@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from hart.benchmark.report_frontier import psnr_frontier
 from hart.benchmark.results import Results
 from hart.benchmark.tables import markdown_table
 
 RUNS = Path(__file__).parent / "runs"
 GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
-PLOT = Path(__file__).parents[1] / "docs" / "frontier.png"
-KINDS = {"preset": "tab:blue", "peer": "tab:gray", "plan": "tab:red"}
+PLOT = Path(__file__).parents[1] / "docs" / "frontier.svg"
+REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report_assets" / "report.css"
 PIXELS_PER_PLACE = 16
 EMBEDDED, STUDY = "embedded.json", "study.json"
 SPEED_RUNS = {
@@ -109,28 +110,16 @@ def metric_table() -> str:
     return "\n".join(lines)
 
 
-def draw_frontier(results: Results, path: Path) -> None:
-    """Median PSNR to the full run against speed-up, with 95% intervals and quartiles."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    for setting in results.settings:
-        psnr, speed = setting.quality.psnr, setting.speed_up
-        if psnr is None:
-            continue
-        colour = KINDS.get(setting.kind, "tab:green")
-        axes.errorbar(
-            speed.median, psnr.value, yerr=[[psnr.value - psnr.low], [psnr.high - psnr.value]],
-            xerr=[[speed.median - speed.q1], [speed.q3 - speed.median]], fmt="o", color=colour, elinewidth=0.7,
-        )  # fmt: skip
-        below = -11 if setting.kind == "peer" else 4
-        axes.annotate(setting.name, (speed.median, psnr.value), (5, below), textcoords="offset points", fontsize=8)
-    axes.margins(x=0.1)
-    axes.set_xlabel("speed-up over no cache (median of paired ratios, quartiles)")
-    axes.set_ylabel("PSNR to the picture without cache, dB (median, 95%)")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+def frontier_svg(results: Results) -> str:
+    """The report's own plot of PSNR against speed-up, with its light colours inside, as a picture by itself."""
+    plot = psnr_frontier(results)
+    assert plot is not None
+    style = re.search(r":root \{.*?\}", REPORT_STYLE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert style is not None
+    background = "svg { background: var(--paper); }"
+    head, _, rest = plot.wide.partition(">")
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f"{head}><style>{style[0]} {background}</style>{rest}\n"
 
 
 def filled(guide: str) -> str:
@@ -143,5 +132,5 @@ def filled(guide: str) -> str:
 
 if __name__ == "__main__":
     GUIDE.write_text(filled(GUIDE.read_text(encoding="utf-8")), encoding="utf-8")
-    draw_frontier(Results.from_json(RUNS / EMBEDDED), PLOT)
+    PLOT.write_text(frontier_svg(Results.from_json(RUNS / EMBEDDED)), encoding="utf-8")
     print(f"wrote {GUIDE} and {PLOT}")
