@@ -22,7 +22,7 @@ def quick(monkeypatch):
     """Candidates and one selector alone: it takes long enough."""
     replaced = {"cheaper": lambda *_: [], "reuse_by_similarity": lambda *_: [], "SELECTORS_TRIED": ["edge"]}
     for name, instead in replaced.items():
-        monkeypatch.setattr(f"hart.modules.cache.planner_search.{name}", instead)
+        monkeypatch.setattr(f"hart.modules.cache_planner.search.{name}", instead)
 
 
 def test_all_peers_that_fit_are_candidates(caplog):

@@ -9,14 +9,14 @@ import torch
 from hart import embedded_model_path
 from hart.evaluation import draw_scenes
 from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
-from hart.modules.cache.planner_journal import PlanJournal
-from hart.modules.cache.planner_prompts import split_prompts
-from hart.modules.cache.planner_search import front, refine, to_verify
-from hart.modules.cache.planner_studio import Painted
-from hart.modules.cache.planner_verify import TIMED_EVERY, Verifier, decibels_of
 from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Trial
+from hart.modules.cache_planner.journal import PlanJournal
+from hart.modules.cache_planner.prompts import split_prompts
+from hart.modules.cache_planner.search import front, refine, to_verify
+from hart.modules.cache_planner.studio import Painted
+from hart.modules.cache_planner.verify import TIMED_EVERY, Verifier, decibels_of
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.modules.test_enhanced_hart import config, paint
 
@@ -69,7 +69,7 @@ def quick(monkeypatch):
     """Candidates and one selector alone: it takes long enough."""
     replaced = {"cheaper": lambda *_: [], "reuse_by_similarity": lambda *_: [], "SELECTORS_TRIED": ["edge"]}
     for name, instead in replaced.items():
-        monkeypatch.setattr(f"hart.modules.cache.planner_search.{name}", instead)
+        monkeypatch.setattr(f"hart.modules.cache_planner.search.{name}", instead)
 
 
 def test_with_a_content_judge_the_fastest_of_the_first_that_are_faster_wins(found):

@@ -15,10 +15,10 @@ from hart.modules.cache.moves import (
     reuse_by_similarity,
     treatment_of,
 )
-from hart.modules.cache.planner_studio import Studio
-from hart.modules.cache.planner_verify import Verifier
 from hart.modules.cache.proposal import Source, Trial, Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache_planner.studio import Studio
+from hart.modules.cache_planner.verify import Verifier
 
 Step = tuple[Treatment, Trial]
 """A treatment, and what it took."""

@@ -12,9 +12,9 @@ from tqdm.auto import tqdm
 
 from hart.evaluation import check_pictures, parse_caption
 from hart.evaluation.paired import paired_drop
-from hart.modules.cache.planner_prompts import JudgedBy
-from hart.modules.cache.planner_studio import Painted, Studio, damage_to
 from hart.modules.cache.proposal import Trial, Verification
+from hart.modules.cache_planner.prompts import JudgedBy
+from hart.modules.cache_planner.studio import Painted, Studio, damage_to
 from hart.utils.psnr import psnr
 from hart.utils.timing import Stopwatch
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hart.modules.cache.planner_journal import PlanJournal
-from hart.modules.cache.planner_prompts import PlanPrompts, split_prompts, who_judges
-from hart.modules.cache.planner_search import refine, search, to_verify
-from hart.modules.cache.planner_studio import Studio
-from hart.modules.cache.planner_verify import SAME_PICTURES_DB, Judge, Verifier
-from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
+from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache_planner.journal import PlanJournal
+from hart.modules.cache_planner.prompts import PlanPrompts, split_prompts, who_judges
+from hart.modules.cache_planner.search import refine, search, to_verify
+from hart.modules.cache_planner.studio import Studio
+from hart.modules.cache_planner.verify import SAME_PICTURES_DB, Judge, Verifier
 from hart.modules.cache_prompts import Encode, Subjects, check_count
 from hart.utils.numbers import is_number
 
@@ -172,4 +172,4 @@ def _cost(model: "EnhancedHARTForT2I", settings: PlanSettings, seconds: float, p
     )
 
 
-__all__ = ["CacheProposal", "Judge", "PlanCost", "PlanSettings", "Trial", "Verification", "fitting_presets", "plan"]
+__all__ = ["PlanSettings", "fitting_presets", "plan"]
