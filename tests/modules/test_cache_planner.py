@@ -119,7 +119,7 @@ def test_with_a_strict_judge_and_no_budget_nothing_that_changes_pictures_is_kept
         assert plan.chosen.worse == 0
     else:
         assert plan.config == HARTCacheConfig.from_preset("no-cache")
-        assert not any(v.kept for v in plan.verified)
+        assert not any(v.kept for v in plan.confirmed)
 
 
 def test_a_floor_of_psnr_counts_beside_the_score(tiny, quick):
