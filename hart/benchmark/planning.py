@@ -12,7 +12,7 @@ from hart.benchmark.similarity import measured_table, needs_table
 from hart.benchmark.work import WorkRequest, describe_work
 from hart.modules.cache.proposal import CacheProposal
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner import fitting_presets
+from hart.modules.cache_planner import COUNTS, fitting_presets
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 PLAN_NAME = "plan"
 PLAN, STEPS = f"{PLAN_NAME}.json", f"{PLAN_NAME}.jsonl"
-COUNTS = ("num_search", "num_verify", "num_confirm")
 SEEDS_APART = 100_000
 """A plan paints with the run's first seed and so many more."""
 

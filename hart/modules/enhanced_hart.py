@@ -424,19 +424,19 @@ class EnhancedHARTForT2I(HARTForT2I):
                 pictures, or a journal of another plan.
         """
         settings = PlanSettings(
-            max_quality_drop,
-            seed,
-            num_search,
-            num_verify,
-            num_confirm,
-            cfg,
-            judge,
-            progress,
-            candidates,
-            min_psnr,
-            encode,
-            kept_apart,
-            journal,
+            max_quality_drop=max_quality_drop,
+            seed=seed,
+            num_search=num_search,
+            num_verify=num_verify,
+            num_confirm=num_confirm,
+            cfg=cfg,
+            judge=judge,
+            progress=progress,
+            candidates=candidates,
+            min_psnr=min_psnr,
+            encode=encode,
+            kept_apart=kept_apart,
+            journal=journal,
         )
         return plan(type(self).from_hart(self), prompts, settings)
 

@@ -283,7 +283,7 @@ def test_pictures_that_lost_before_come_first():
     assert third.pictures == 7 and (third.worse, third.better) == (2, 1)
 
 
-def test_what_was_kept_is_confirmed_up_to_the_first_that_keeps():
+def test_what_was_kept_is_confirmed_up_to_the_verify_in_turns():
     trials = [trial(1, 0, tag=str(stage), drop_stages=[stage]) for stage in (4, 16, 64)]
     kept = [
         verification(speed, True).model_copy(update={"settings": tried.settings})
@@ -293,7 +293,7 @@ def test_what_was_kept_is_confirmed_up_to_the_first_that_keeps():
     confirming = SimpleNamespace(
         progress=False, verify=lambda tried: seen.append(tried) or verification(2, tried is not trials[2])
     )
-    found = Verifier.first_to_keep(confirming, kept, trials)
+    found = Verifier.confirm(confirming, kept, trials)
     assert seen == [trials[2], trials[1]] and [one.kept for one in found] == [False, True]
 
 

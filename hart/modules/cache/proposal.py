@@ -15,7 +15,20 @@ FORMAT: Literal[3] = 3
 Source = Literal["selector", "search", "similarity", "candidate", "refinement"]
 
 
-class Trial(BaseModel):
+class _OfSettings(BaseModel):
+    """What was painted under some settings; fields of theirs that are not named have their defaults."""
+
+    model_config = ConfigDict(extra="forbid")
+    run_tag: str
+    settings: dict[str, Any]
+
+    @property
+    def config(self) -> HARTCacheConfig:
+        """The settings."""
+        return HARTCacheConfig.from_dict(self.settings)
+
+
+class Trial(_OfSettings):
     """What was tried.
 
     Args:
@@ -27,21 +40,13 @@ class Trial(BaseModel):
         damage: mean squared distance of the latent map to the full run's, over the full run's mean square.
     """
 
-    model_config = ConfigDict(extra="forbid")
-    run_tag: str
-    settings: dict[str, Any]
     source: Source
     seconds: float = Field(ge=0)
     relative_seconds: float = Field(ge=0)
     damage: float = Field(ge=0)
 
-    @property
-    def config(self) -> HARTCacheConfig:
-        """The settings that were tried."""
-        return HARTCacheConfig.from_dict(self.settings)
 
-
-class Verification(BaseModel):
+class Verification(_OfSettings):
     """A candidate on other prompts.
 
     Args:
@@ -56,9 +61,6 @@ class Verification(BaseModel):
         kept: whether it is faster than the full run within the budget.
     """
 
-    model_config = ConfigDict(extra="forbid")
-    run_tag: str
-    settings: dict[str, Any]
     pictures: int
     speed_up: float
     speed_low: float
@@ -70,11 +72,6 @@ class Verification(BaseModel):
     worse: int
     better: int
     kept: bool
-
-    @property
-    def config(self) -> HARTCacheConfig:
-        """The settings to use."""
-        return HARTCacheConfig.from_dict(self.settings)
 
 
 class PlanCost(BaseModel):

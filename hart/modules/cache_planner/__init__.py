@@ -1,7 +1,17 @@
 """The planner: `EnhancedHARTForT2I.plan_cache`, read from `planner.py` on."""
 
 from hart.modules.cache.proposal import CacheProposal, PlanCost, Trial, Verification
-from hart.modules.cache_planner.planner import PlanSettings, fitting_presets, plan
+from hart.modules.cache_planner.planner import COUNTS, PlanSettings, fitting_presets, plan
 from hart.modules.cache_planner.verify import Judge
 
-__all__ = ["CacheProposal", "Judge", "PlanCost", "PlanSettings", "Trial", "Verification", "fitting_presets", "plan"]
+__all__ = [
+    "COUNTS",
+    "CacheProposal",
+    "Judge",
+    "PlanCost",
+    "PlanSettings",
+    "Trial",
+    "Verification",
+    "fitting_presets",
+    "plan",
+]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hart.modules.cache_config import HARTCacheConfig
+from hart.utils.files import write_whole
 from hart.utils.records import first_problem
 
 Step = TypeVar("Step", bound=BaseModel)
@@ -38,10 +39,18 @@ class PlanJournal:
             )
         for line in lines[1:]:
             if line.endswith("\n"):  # a torn last line is painted again
-                entry = json.loads(line)
-                self.steps[entry["key"]] = entry["step"]
+                self._read(line)
         kept = [json.dumps({"key": key, "step": step}) for key, step in self.steps.items()]
-        self.path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
+        write_whole(self.path, "\n".join([head, *kept]) + "\n")
+
+    def _read(self, line: str) -> None:
+        try:
+            entry = json.loads(line)
+            self.steps[entry["key"]] = entry["step"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{str(self.path)!r} has a line that is no step of a plan ({line.strip()[:60]!r})."
+            ) from error
 
     def once(self, part: str, config: HARTCacheConfig, kind: type[Step], paint: Callable[[], Step]) -> Step:
         """The step of these settings in this part of the plan, from the file or painted now and kept."""

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from hart.modules.enhanced_hart import EnhancedHARTForT2I
 
 
+COUNTS = ("num_search", "num_verify", "num_confirm")
+"""Pictures of every part, in the order of the parts."""
+
+
 @dataclass(frozen=True)
 class PlanSettings:
     """How the planner works, see `EnhancedHARTForT2I.plan_cache`."""
@@ -56,7 +60,7 @@ class PlanSettings:
             raise ValueError(f"max_quality_drop is {self.max_quality_drop!r}; allowed is a number from 0 to 1.")
         if self.min_psnr is not None and (not is_number(self.min_psnr) or not 0 <= self.min_psnr <= SAME_PICTURES_DB):
             raise ValueError(f"min_psnr is {self.min_psnr!r}; allowed is None or a number from 0 to 100 (dB).")
-        for name in ("num_search", "num_verify", "num_confirm"):
+        for name in COUNTS:
             check_count(name, getattr(self, name))
 
     @property
@@ -83,10 +87,10 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
     tried = search(searching, candidates, settings.progress)
     verifying = next(studios)
     verifier = Verifier(verifying, "verification", *budget)
-    verified = verifier.first_that_keep(to_verify(tried))
+    verified = verifier.verify_in_turn(to_verify(tried))
     tried += refine(searching, verifier, verified, settings.progress)
     confirming = next(studios)
-    confirmed = Verifier(confirming, "confirmation", *budget).first_to_keep(verified, tried)
+    confirmed = Verifier(confirming, "confirmation", *budget).confirm(verified, tried)
     chosen = fastest_kept(confirmed)
     painted = sum(studio.num_painted for studio in (searching, verifying, confirming))
     return CacheProposal(
@@ -108,16 +112,17 @@ def _studios(
     model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings, identity: dict[str, Any]
 ) -> Iterator[Studio]:
     """A painter of every part, with prompts and seeds of its own; it begins to paint when it is asked for."""
-    journal, first_seed = PlanJournal(settings.journal, identity), settings.seed
+    journal, first_seed, encode = PlanJournal(settings.journal, identity), settings.seed, settings.encode
     for prompts, count in zip(parts, settings.counts, strict=True):
-        subjects = Subjects(model, count, prompts, encode=settings.encode)
+        subjects = Subjects(model, count, prompts, encode=encode)
+        encode = subjects.encode  # one text model reads for all
         yield Studio(model, subjects, first_seed, settings.cfg, journal)
         first_seed += count
 
 
 def _identity(model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings) -> dict[str, Any]:
     """What must be equal for a killed plan to go on."""
-    names = ("max_quality_drop", "min_psnr", "seed", "num_search", "num_verify", "num_confirm", "cfg")
+    names = ("max_quality_drop", "min_psnr", "seed", *COUNTS, "cfg")
     return {
         **{name: getattr(settings, name) for name in names},
         "prompts": parts._asdict(),
@@ -172,4 +177,4 @@ def _cost(model: "EnhancedHARTForT2I", settings: PlanSettings, seconds: float, p
     )
 
 
-__all__ = ["PlanSettings", "fitting_presets", "plan"]
+__all__ = ["COUNTS", "PlanSettings", "fitting_presets", "plan"]

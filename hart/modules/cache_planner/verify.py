@@ -72,7 +72,7 @@ class Verifier:
         # The same for all settings, and part of every speed-up.
         self.around = statistics.median(decoding) + studio.text_seconds
 
-    def first_that_keep(self, trials: Sequence[Trial]) -> list[Verification]:
+    def verify_in_turn(self, trials: Sequence[Trial]) -> list[Verification]:
         """In the order given, until one keeps the budget and what is nearly as fast has been looked at, too."""
         verified: list[Verification] = []
         slowest = float("inf")
@@ -84,7 +84,7 @@ class Verifier:
                 slowest = min(slowest, NEARLY * trial.relative_seconds)
         return verified
 
-    def first_to_keep(self, kept: Sequence[Verification], tried: Sequence[Trial]) -> list[Verification]:
+    def confirm(self, kept: Sequence[Verification], tried: Sequence[Trial]) -> list[Verification]:
         """Confirm what a verification kept, the fastest first, up to the first that keeps the budget here, too."""
         confirmed: list[Verification] = []
         order = sorted((found for found in kept if found.kept), key=lambda found: -found.speed_up)
