@@ -76,12 +76,11 @@ def test_it_is_json_and_comes_back_equal():
     run.hit("attn", 256)
     run.similarity("attn", 1, 256, torch.tensor(0.5))
     run.similarity("attn", 1, 256, float("nan"))
-    run.flops(computed=30, saved=10)
-    run.stage_flops({256: 20, 64: 10})
+    run.flops(computed={256: 20, 64: 10}, saved=10)
     run.bytes_held(99)
     found = run.to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["flops_saved_ratio"] == 0.25
+    assert found["flops_saved_ratio"] == 0.25 and found["flops_computed"] == 30
     assert found["flops_per_stage"] == {"64": 10, "256": 20}
     assert found["cache_peak_bytes"] == 99
 
@@ -100,7 +99,7 @@ def test_runs_add_up():
         run.hit("attn", 256, count=2)
         run.miss("attn", 256, DISSIMILAR)
         run.similarity("attn", 0, 256, torch.tensor(peak / 100))
-        run.flops(computed=1, saved=1)
+        run.flops(computed={256: 1}, saved=1)
         run.bytes_held(peak)
         total.merge(run)
     found = total.to_dict()

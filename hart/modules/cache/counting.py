@@ -36,7 +36,6 @@ class CountingCache(NoCache):
 
     def finish(self) -> None:
         run = CacheStatistics()
-        run.flops(*self.flops.totals())
-        run.stage_flops(self.flops.by_stage())
+        run.flops(self.flops.by_stage(), self.flops.totals()[1])
         for total in self.totals:
             total.merge(run)

@@ -308,9 +308,7 @@ class StageCache(NoCache):
         return reused_Rn if state.chosen_Rm is None else reused_Rn.scatter(1, state.chosen_Rm, False)
 
     def finish(self) -> None:
-        done, saved = self.flops.totals()
-        self.statistics.flops(done, saved)
-        self.statistics.stage_flops(self.flops.by_stage())
+        self.statistics.flops(self.flops.by_stage(), self.flops.totals()[1])
         self.statistics.bytes_held(self.store.account.peak_bytes)
         seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
         self.adaptive.observe(seen)

@@ -49,7 +49,7 @@ class CacheStatistics:
             self._outcomes: Counter[tuple[int, str, str]] = Counter()
             self._similarities: dict[str, list[tuple[Place, float | Tensor]]] = {}
             self._seen: Counter[str] = Counter()
-            self._flops = [0, 0]
+            self._flops_saved = 0
             self._stage_flops: Counter[int] = Counter()
             self._peak_bytes = 0
 
@@ -72,14 +72,10 @@ class CacheStatistics:
         if len(kept) >= 2 * MOST_KEPT:
             del kept[:-MOST_KEPT]
 
-    def flops(self, computed: int = 0, saved: int = 0) -> None:
-        """Floating-point operations done, and those that a run without cache would have done beside them."""
-        self._flops[0] += computed
-        self._flops[1] += saved
-
-    def stage_flops(self, computed: Mapping[int, int]) -> None:
-        """Floating-point operations done, by stage (as a token count)."""
+    def flops(self, computed: Mapping[int, int], saved: int = 0) -> None:
+        """Floating-point operations done, by stage (a token count), and those that a run without cache adds."""
         self._stage_flops.update(computed)
+        self._flops_saved += saved
 
     def bytes_held(self, peak: int) -> None:
         """Peak of the store of a run; the largest is reported."""
@@ -93,8 +89,7 @@ class CacheStatistics:
         with _LOCK:
             self._outcomes.update(run._outcomes)
             self._seen.update(run._seen)
-            self.flops(*run._flops)
-            self.stage_flops(run._stage_flops)
+            self.flops(run._stage_flops, run._flops_saved)
             self.bytes_held(run._peak_bytes)
             for branch, entries in similarities.items():
                 self._similarities.setdefault(branch, []).extend(entries)
@@ -135,14 +130,14 @@ class CacheStatistics:
         with _LOCK:
             copy._outcomes, copy._seen = Counter(self._outcomes), Counter(self._seen)
             copy._similarities = {branch: list(entries) for branch, entries in self._similarities.items()}
-            copy._flops, copy._peak_bytes = list(self._flops), self._peak_bytes
+            copy._flops_saved, copy._peak_bytes = self._flops_saved, self._peak_bytes
             copy._stage_flops = Counter(self._stage_flops)
         return copy
 
     def _described(self) -> dict[str, Any]:
         stages = sorted({stage for stage, _, _ in self._outcomes})
         branches = sorted({branch for _, branch, _ in self._outcomes})
-        computed, saved = self._flops
+        computed, saved = self._stage_flops.total(), self._flops_saved
         return {
             **self._counts(self._outcomes),
             "per_stage": {str(stage): self._counts(self._part(0, stage)) for stage in stages},
