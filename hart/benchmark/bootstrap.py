@@ -1,20 +1,25 @@
 """How sure a figure is: 95% intervals over pictures, or over prompts where prompts repeat.
 
 Shares of pictures get the intervals of counts (Wilson; Newcombe for the difference of pairs), which have width even
-where every picture came out alike; other figures get the percentiles of the bootstrap.
+where every picture came out alike; other figures get the percentiles of the bootstrap, and distances
+of sets its reflected percentiles.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hart.benchmark.results import Interval
 from hart.evaluation.paired import paired_drop
 from hart.evaluation.statistics import wilson_interval
 
-RESAMPLES = 2000
+RESAMPLES, RESAMPLES_OF_SETS = 2000, 200
+"""Sets are costly to compare."""
+
 CONFIDENCE = 0.95
+TAILS = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
 RANDOM_STATE = 0
 
 STATISTICS: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median}
@@ -41,15 +46,29 @@ def bootstrap_interval(
     value = float(function(sample))
     if np.ptp(sample) == 0:
         return Interval(value=value, low=value, high=value)
-    members = _members(groups if groups is not None else range(len(sample)))
-    dice = np.random.default_rng(RANDOM_STATE)
-    drawn = [
-        function(sample[np.concatenate([members[index] for index in dice.integers(len(members), size=len(members))])])
-        for _ in range(RESAMPLES)
-    ]
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(drawn, (tail, 100 - tail))
+    draws = _draws(groups if groups is not None else range(len(sample)), RESAMPLES)
+    low, high = np.percentile([function(sample[drawn]) for drawn in draws], TAILS)
     return Interval(value=value, low=float(low), high=float(high))
+
+
+def reflected_limits(
+    distance: Callable[[NDArray[np.intp]], float | None], groups: Sequence[str]
+) -> tuple[float, float] | None:
+    """95% limits of a distance of two sets of pictures, by the basic bootstrap; None for fewer than two groups.
+
+    A distance of sets is biased upwards, and more so in a resample, which repeats pictures; so the deviations of the
+    resamples are reflected at the distance (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2).
+
+    Args:
+        distance: places of pictures to the distance of the two sets made of them.
+        groups: prompt of every picture, drawn with all its pictures.
+    """
+    value = distance(np.arange(len(groups)))
+    if value is None or len(set(groups)) < 2:
+        return None
+    found = [distance(drawn) for drawn in _draws(groups, RESAMPLES_OF_SETS)]
+    low, high = np.percentile([value if again is None else again for again in found], TAILS)
+    return max(0.0, 2 * value - float(high)), max(0.0, 2 * value - float(low))
 
 
 def score_interval(shown: Sequence[float], groups: Sequence[str]) -> Interval:
@@ -75,7 +94,14 @@ def _with_groups(found: Interval, values: Sequence[float], groups: Sequence[str]
     return Interval(value=found.value, low=min(found.low, by_group.low), high=max(found.high, by_group.high))
 
 
-def _members(groups: Sequence[Any]) -> list[np.ndarray]:
+def _draws(groups: Sequence[Any], count: int) -> Iterator[NDArray[np.intp]]:
+    """Places of the values of as many groups as there are, drawn with repetition, so many times."""
+    members, dice = _members(groups), np.random.default_rng(RANDOM_STATE)
+    for _ in range(count):
+        yield np.concatenate([members[index] for index in dice.integers(len(members), size=len(members))])
+
+
+def _members(groups: Sequence[Any]) -> list[NDArray[np.intp]]:
     """Places of every group's values."""
     places: dict[Any, list[int]] = {}
     for place, group in enumerate(groups):

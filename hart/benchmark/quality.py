@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, score_interval
+from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, reflected_limits, score_interval
 from hart.benchmark.features import Features, feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture
 from hart.benchmark.psnr import PSNR_CAP, psnr
@@ -102,11 +102,15 @@ class _Tally:
 
     def quality(self, plain: "_Tally", prompts: Sequence[str]) -> Quality:
         """The figures, beside no-cache's, whose own drop is 0 by definition."""
+        pooled, pooled_plain = np.concatenate(self.pooled), np.concatenate(plain.pooled)
         quality = Quality(
             psnr=None if self is plain else bootstrap_interval(self.psnr, "median", prompts),
             ssim=bootstrap_interval(self.ssim, groups=prompts),
             feature_distance=bootstrap_interval(self.distance, groups=prompts),
-            frechet=frechet_distance(np.concatenate(self.pooled), np.concatenate(plain.pooled)),
+            frechet=frechet_distance(pooled, pooled_plain),
+            frechet_limits=reflected_limits(
+                lambda drawn: frechet_distance(pooled[drawn], pooled_plain[drawn]), prompts
+            ),
         )
         if self.checks:
             shown, shown_plain = _shown(self.checks), _shown(plain.checks)

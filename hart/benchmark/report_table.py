@@ -80,8 +80,11 @@ def _psnr(setting: Setting) -> Cell:
 
 
 def _frechet(setting: Setting) -> Cell:
-    frechet = setting.quality.frechet
-    return Cell(NOT_MEASURED) if frechet is None else Cell(f"{frechet:.2f}", key=frechet)
+    frechet, limits = setting.quality.frechet, setting.quality.frechet_limits
+    if frechet is None:
+        return Cell(NOT_MEASURED)
+    below = "" if limits is None else words.limits(Interval(value=frechet, low=limits[0], high=limits[1]), 2)
+    return Cell(f"{frechet:.2f}", below, frechet)
 
 
 def _operations(setting: Setting) -> Cell:

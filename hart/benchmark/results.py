@@ -96,6 +96,7 @@ class Quality(_Part):
         ssim: the same, mean.
         feature_distance: mean distance of features to no-cache's.
         frechet: Frechet distance of the two sets of pictures in those features.
+        frechet_limits: its 95% interval; None in runs recorded before it was measured.
     """
 
     prompt_score: Interval | None = None
@@ -106,6 +107,7 @@ class Quality(_Part):
     ssim: Interval | None = None
     feature_distance: Interval | None = None
     frechet: float | None = None
+    frechet_limits: tuple[float, float] | None = None
 
 
 class Memory(_Part):

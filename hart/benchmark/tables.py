@@ -30,7 +30,8 @@ def csv_rows(results: Results) -> list[Row]:
         row |= {"peak_over_no_cache": memory.over_no_cache, "cache_peak_bytes": memory.cache_peak_bytes}
         for name in ("prompt_score", "prompt_drop", "psnr", "ssim", "feature_distance"):
             row |= _interval(name, getattr(quality, name))
-        rows.append(row | {"frechet": quality.frechet})
+        low, high = quality.frechet_limits or (None, None)
+        rows.append(row | {"frechet": quality.frechet, "frechet_low": low, "frechet_high": high})
     return rows
 
 

@@ -192,6 +192,7 @@ def _quality(score: float, psnr: float | None) -> Quality:
         ssim=_interval(1 - 3 / psnr, 0.01),
         feature_distance=_interval(6 / psnr, 0.02),
         frechet=200 / psnr,
+        frechet_limits=(190 / psnr, 220 / psnr),
     )
 
 

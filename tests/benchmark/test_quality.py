@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, score_interval
+from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, reflected_limits, score_interval
 from hart.benchmark.features import feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture, save_picture
 from hart.benchmark.psnr import psnr
@@ -48,6 +48,22 @@ def test_frechet_distance_of_gaussians_in_closed_form():
     assert frechet_distance(one, other) == pytest.approx(9 + 1, rel=0.03)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(one[:1], other) is None
+
+
+def _distance_between(one, other):
+    return lambda drawn: frechet_distance(one[drawn], other[drawn])
+
+
+def test_limits_of_a_distance_of_sets_hold_the_true_one_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(40):  # N(0, 1) and N(1, 1) in two dimensions, drawn in pairs: a true distance of 1
+        one, jitter = rng.normal(0, 1, (60, 2)), rng.normal(0, 0.3, (60, 2))
+        other = (one + jitter) / np.sqrt(1.09) + [1, 0]
+        limits = reflected_limits(_distance_between(one, other), [str(index) for index in range(60)])
+        held += limits[0] <= 1 <= limits[1]
+    assert 34 <= held <= 40
+    assert reflected_limits(lambda drawn: 0.0, ["one prompt"] * 5) is None
 
 
 def test_bootstrap_intervals():
