@@ -534,7 +534,8 @@ def test_run_tags():
     assert usable().run_tag() == "hart-skip169+256_src100+169_t0.70_bilinear"
     assert HARTCacheConfig.from_preset("no-cache").run_tag() == "hart-nocache"
     assert HARTCacheConfig(drop_stages=[256, 169]).run_tag() == "hart-drop169+256"
-    assert HARTCacheConfig.from_preset("memory-efficient").run_tag() == "hart-skip169+256_src169_t0.80_bilinear_attn"
+    attention_only = usable(cache_stages=[169], threshold=0.8, enable_mlp_cache=False)
+    assert attention_only.run_tag() == "hart-skip169+256_src169_t0.80_bilinear_attn"
     tag = usable(adaptive_threshold=True, refresh_ratio={256: 0.25, 169: 0.5}, sim_path="a b/table 1.json").run_tag()
     assert tag == (
         "hart-skip169+256_src100+169_t0.70_bilinear_adaptive_refreshratio169x0.5+256x0.25_simpathtable-1.json"

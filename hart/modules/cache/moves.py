@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from hart.modules.cache_config import HARTCacheConfig
 
 SELECTORS_TRIED = ("edge", "fhat_cosine", "fastvar")
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
+"""The first tokens of a stage are worth most: a tenth of the last one can decide whether a picture shows its prompt."""
+
 LATE_STAGES = 4
 """So many last stages are treated at all: they hold 87 % of the tokens of the ten-stage pyramid and of the 14-stage."""
 

@@ -28,8 +28,10 @@ Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 """Pictures [B, 3, H, W] of 0 to 1 and their prompts (empty without prompts) to a score of each, 1 for perfect."""
 
 
-TIMED_EVERY = 4
-"""The full run is painted again, and timed, beside every so-manieth picture; its pictures are known."""
+TIMED_EVERY, TIMED_ENOUGH = 4, 50
+"""The full run, whose pictures are known, is painted and timed again beside every so-manieth picture; of many pictures,
+beside so many in all.
+"""
 
 
 Part = Literal["verification", "confirmation"]
@@ -103,9 +105,10 @@ class Verifier:
         config = trial.config
         ratios, before, scores, decibels = [], [], [], []
         still_to_win = sum(1 - score for score in self.scores)
+        timed_every = max(TIMED_EVERY, len(self.pictures) // TIMED_ENOUGH)
         for turn, index in enumerate(sorted(range(len(self.pictures)), key=self._calm)):
             ours = self.studio.paint(index, config)
-            if turn % TIMED_EVERY == 0:
+            if turn % timed_every == 0:
                 plain = self.studio.paint(index)
                 ratios.append((plain.seconds + self.around) / (ours.seconds + self.around))
             images = self._decoded(ours)
