@@ -58,10 +58,18 @@ def notes(results: Results, other: Results) -> list[str]:
     revisions = results.machine.git_revision, other.machine.git_revision
     if revisions[0] != revisions[1]:
         found.append(f"git revision: {revisions[0]} and {revisions[1]}")
-    weights = results.work.weights, other.work.weights
-    if None not in weights and weights[0] != weights[1]:
-        found.append(f"weights: {str(weights[0])[:12]} and {str(weights[1])[:12]} (SHA-256)")
+    here, there = _digests(results), _digests(other)
+    for name in sorted(here.keys() & there.keys()):
+        if here[name] != there[name]:
+            found.append(f"{name}: {here[name][:12]} and {there[name][:12]} (SHA-256)")
     return found
+
+
+def _digests(results: Results) -> dict[str, str]:
+    """What is known of the weights, by part."""
+    work = results.work
+    image_model = {} if work.weights is None else {"weights": work.weights}
+    return image_model | {f"weights of the {part}": digest for part, digest in work.other_weights.items()}
 
 
 def _unlike_work(results: Results, other: Results, names: Sequence[str]) -> list[str]:

@@ -62,6 +62,7 @@ class Work(_Part):
     Args:
         prompts: of every picture.
         weights: digest of the image model's (SHA-256).
+        other_weights: digests of tokenizer and text model; empty in runs recorded before they were kept.
         metadata: what judges know of the prompts, an entry per prompt of their file; picture i has entry i modulo their
             number.
     """
@@ -80,6 +81,7 @@ class Work(_Part):
     seed: int
     prompts: list[str]
     weights: str | None = None
+    other_weights: dict[str, str] = Field(default_factory=dict)
     metadata: list[dict[str, Any]] = Field(default_factory=list)
 
 

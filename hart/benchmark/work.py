@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from hart import embedded_model_path
 from hart.benchmark.painter import Batch
@@ -74,23 +75,34 @@ def describe_work(pipeline: HARTPipeline, checkpoint: str | os.PathLike[str] | N
         seed=request.seed,
         prompts=request.texts(),
         weights=weights_digest(pipeline.model),
+        other_weights={
+            "tokenizer": tensors_digest(pipeline.model.vae),
+            "text model": tensors_digest(pipeline.text_model),
+        },
         metadata=list(request.metadata),
     )
 
 
 def weights_digest(model: HARTForT2I) -> str:
     """SHA-256 of the image model's weights: of the files that they were read from, else of the tensors."""
-    digest = hashlib.sha256()
     folder = Path(model.config.name_or_path) if model.config.name_or_path else None
     files = sorted(file for suffix in WEIGHT_FILES for file in folder.glob(suffix)) if folder is not None else []
+    if not files:
+        return tensors_digest(model)
+    digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
             while piece := file.read(2**20):
                 digest.update(piece)
-    if not files:
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def tensors_digest(module: nn.Module) -> str:
+    """SHA-256 of a module's tensors and their names, in the precision that they are loaded in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

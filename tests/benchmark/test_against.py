@@ -34,6 +34,15 @@ def test_other_code_and_weights_are_noted(results_of):
     ]
 
 
+def test_another_tokenizer_or_text_model_is_noted_where_both_are_known(results_of):
+    here, there = (results_of(setting("no-cache", 1.0, 0.0)) for _ in range(2))
+    here.work.other_weights = {"tokenizer": "1" * 64, "text model": "3" * 64}
+    assert compare_runs(here, there).startswith("| setting")
+    there.work.other_weights = here.work.other_weights | {"text model": "4" * 64}
+    (note,) = [line for line in compare_runs(here, there).splitlines() if line.startswith("Note")]
+    assert note == "Note: weights of the text model: 333333333333 and 444444444444 (SHA-256)."
+
+
 def test_other_settings_of_the_same_name_are_said(results_of):
     here, there = results_of(setting("a", 1.0)), results_of(setting("a", 1.0))
     there.settings[0].config = {"threshold": 0.1}

@@ -16,7 +16,7 @@ from hart.benchmark.results import Quality, Results
 from hart.benchmark.runner import identity, run_benchmark
 from hart.benchmark.settings import NamedSetting, choose_settings
 from hart.benchmark.similarity import _prompts as calibration_prompts
-from hart.benchmark.work import WorkRequest, scenes_of, weights_digest
+from hart.benchmark.work import WorkRequest, scenes_of, tensors_digest, weights_digest
 from hart.evaluation import parse_caption
 from hart.evaluation.scenes import is_held_out
 from hart.modules.cache_config import HARTCacheConfig
@@ -58,6 +58,10 @@ def test_figures_of_a_run(finished, checkpoint_root):
     assert all(0 <= share <= 1 for branch in original.hits.values() for share in branch.values())
     assert calibrated.config["sim_path"] == "similarity.json"
     assert results.begun <= results.created and not results.partial and len(results.work.weights) == 64
+    assert {name: len(digest) for name, digest in results.work.other_weights.items()} == {
+        "tokenizer": 64,
+        "text model": 64,
+    }
     assert stop.quality.psnr.value < 100 and stop.stages["256"].median < plain.stages["256"].median
     assert results.work.prompts == ["a cat", "a dog", "a cat"] and results.work.checkpoint == str(checkpoint_root)
     assert set(plain.parts) == {"text", "decoder", "transformer", "diffusion_head"}
@@ -205,6 +209,19 @@ def test_weights_are_known_by_files_or_by_tensors(pipeline):
         assert by_tensor == weights_digest(model) != by_file
     finally:
         model.config.name_or_path = path
+
+
+def test_a_digest_tells_weights_apart(pipeline):
+    vae = pipeline.model.vae
+    before = tensors_digest(vae)
+    bias = vae.decoder.conv_out.bias.data
+    kept = bias.clone()
+    try:
+        bias += 1
+        assert tensors_digest(vae) != before
+    finally:
+        bias.copy_(kept)
+    assert tensors_digest(vae) == before
 
 
 def test_a_share_of_layers_is_over_generations():
