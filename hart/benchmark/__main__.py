@@ -98,10 +98,6 @@ def main(given: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     command = shlex.join(["python", "-m", "hart.benchmark", *given])
     folder = arguments.output_dir
-    again = (
-        f"finished batches are in {str(folder)!r}; the same command goes on from there, and "
-        f"--report {str(folder / 'results.json')!r} shows what is complete"
-    )
     try:
         if arguments.report is not None:
             arguments.output_dir = arguments.report.parent
@@ -109,20 +105,32 @@ def main(given: list[str] | None = None) -> int:
         results = measure(arguments, command) if arguments.report is None else Results.from_json(arguments.report)
         write_outputs(results, other, arguments)
     except KeyboardInterrupt:
-        logger.error("interrupted: %s.", again)
+        logger.error("interrupted: %s.", go_on_words(folder))
         return INTERRUPTED
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        logger.error("out of memory: %s; %s.", smaller_words(arguments.batch_size), again)
+        logger.error("out of memory: %s; %s.", smaller_words(arguments.batch_size), shown_words(folder))
         return 1
     except (ValueError, ImportError, FileNotFoundError) as error:
         logger.error("%s", error)
         return BAD_INPUT
     except OSError as error:
-        logger.error("%s: %s.", error, again)
+        logger.error("%s: %s.", error, go_on_words(folder))
         return 1
     return 0
+
+
+def go_on_words(folder: Path) -> str:
+    """Where what was finished lies, and how to go on."""
+    return f"{shown_words(folder)}; the same command goes on from there"
+
+
+def shown_words(folder: Path) -> str:
+    """Where what was finished lies, and how to look at it."""
+    path = folder / "results.json"
+    found = f"what was finished is in {str(folder)!r}"
+    return f"{found}, and --report {str(path)!r} shows it" if path.is_file() else found
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -182,7 +190,9 @@ def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argp
     from hart.benchmark.planning import PlanRequest, planned_setting
 
     asked = PlanRequest(arguments.plan, arguments.plan_psnr, tuple(arguments.plan_pictures))
-    return planned_setting(pipeline, asked, request, arguments.output_dir, arguments.checkpoint)
+    return planned_setting(
+        pipeline, asked, request, arguments.output_dir, arguments.checkpoint, any_revision=arguments.any_revision
+    )
 
 
 def work_request(arguments: argparse.Namespace) -> "WorkRequest":
@@ -190,6 +200,10 @@ def work_request(arguments: argparse.Namespace) -> "WorkRequest":
     from hart.benchmark.work import WorkRequest
 
     prompts, metadata = read_prompt_files(arguments.prompts_file)
+    if len(prompts) > arguments.num_pictures:
+        logger.warning(
+            "--num_pictures is %d: of %d prompts the first are painted.", arguments.num_pictures, len(prompts)
+        )
     return WorkRequest(
         num_pictures=arguments.num_pictures,
         batch_size=arguments.batch_size,

@@ -15,7 +15,7 @@ from hart.benchmark.results import Interval
 from hart.evaluation.paired import paired_drop
 from hart.evaluation.statistics import wilson_interval
 
-RESAMPLES, RESAMPLES_OF_SETS = 2000, 200
+RESAMPLES, RESAMPLES_OF_SETS = 2000, 100
 """Sets are costly to compare."""
 
 CONFIDENCE = 0.95
@@ -57,7 +57,8 @@ def reflected_limits(
     """95% limits of a distance of two sets of pictures, by the basic bootstrap; None for fewer than two groups.
 
     A distance of sets is biased upwards, and more so in a resample, which repeats pictures; so the deviations of the
-    resamples are reflected at the distance (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2).
+    resamples are reflected at the distance (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2), which stays
+    inside.
 
     Args:
         distance: places of pictures to the distance of the two sets made of them.
@@ -68,7 +69,7 @@ def reflected_limits(
         return None
     found = [distance(drawn) for drawn in _draws(groups, RESAMPLES_OF_SETS)]
     low, high = np.percentile([value if again is None else again for again in found], TAILS)
-    return max(0.0, 2 * value - float(high)), max(0.0, 2 * value - float(low))
+    return max(0.0, min(value, 2 * value - float(high))), max(value, 2 * value - float(low))
 
 
 def score_interval(shown: Sequence[float], groups: Sequence[str]) -> Interval:

@@ -43,12 +43,9 @@ class Journal:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()):
-        self.folder, self.ignored = folder, ignored
-        self.begun = datetime.now(UTC).isoformat(timespec="seconds")
+        self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        plain = json.loads(json.dumps(dict(identity) | {"format": FORMAT}))
-        plain.pop("begun", None)  # of an identity read back from run.json
-        self._check(plain)
+        self.begun = same_run(folder / RUN, identity, ignored)
         self.batches = self._read()
 
     def record(self, setting: str, index: int) -> BatchRecord | None:
@@ -77,33 +74,6 @@ class Journal:
             os.fsync(file.fileno())
         self.batches[record.setting, record.index] = record
 
-    def _check(self, identity: dict[str, Any]) -> None:
-        path = self.folder / RUN
-        if not path.is_file():
-            write_whole(path, json.dumps(identity | {"begun": self.begun}, indent=1) + "\n")
-            return
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found.get("format")
-        if version != FORMAT:
-            raise ValueError(
-                f"output_dir {str(self.folder)!r} holds a run of format {version!r}; this version of hart goes on with "
-                f"format {FORMAT}: choose another folder."
-            )
-        self.begun = found.pop("begun", self.begun)
-        for name in self.ignored:
-            if found.get(name) != identity.get(name):
-                logger.warning(
-                    "the run was begun with %s %s; it goes on with %s", name, found.get(name), identity.get(name)
-                )
-            found[name] = identity.get(name)
-        difference = first_difference(found, identity)
-        if difference is not None:
-            where, there, here = difference
-            raise ValueError(
-                f"output_dir {str(self.folder)!r} holds another run: {where} is {there!r} there and {here!r} here; "
-                "choose another folder, or go on with the same settings, code and machine."
-            )
-
     def _read(self) -> dict[tuple[str, int], BatchRecord]:
         """Whole lines whose pictures are there; others, and a torn last line, are taken out of the file."""
         path = self.folder / BATCHES
@@ -121,6 +91,53 @@ class Journal:
         if "".join(whole) != text:
             write_whole(path, "".join(whole))
         return records
+
+
+def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()) -> str:
+    """When the work that a file identifies was begun; the file is written where it is missing.
+
+    Args:
+        path: `run.json`, or another of its kind.
+        identity: what must be equal for the work to go on, as plain values.
+        ignored: names in it that may differ; a warning says so.
+
+    Raises:
+        ValueError: the file is of other work (the message names the first difference), or cannot be read.
+    """
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    plain = json.loads(json.dumps(dict(identity) | {"format": FORMAT}))
+    plain.pop("begun", None)  # of an identity read back from the file
+    if not path.is_file():
+        write_whole(path, json.dumps(plain | {"begun": begun}, indent=1) + "\n")
+        return begun
+    found = _read_identity(path)
+    begun = found.pop("begun", begun)
+    for name in ignored:
+        if found.get(name) != plain.get(name):
+            logger.warning("the run was begun with %s %s; it goes on with %s", name, found.get(name), plain.get(name))
+        found[name] = plain.get(name)
+    difference = first_difference(found, plain)
+    if difference is not None:
+        where, there, here = difference
+        raise ValueError(
+            f"output_dir {str(path.parent)!r} holds another run: {where} is {there!r} there and {here!r} here; choose "
+            "another folder, or go on with the same settings, code and machine."
+        )
+    return str(begun)
+
+
+def _read_identity(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is no JSON ({error}); choose another output_dir.") from error
+    version = found.get("format")
+    if version != FORMAT:
+        raise ValueError(
+            f"output_dir {str(path.parent)!r} holds a run of format {version!r}; this version of hart goes on with "
+            f"format {FORMAT}: choose another folder."
+        )
+    return found
 
 
 def _parsed(line: str, number: int, path: Path) -> BatchRecord:

@@ -1,5 +1,6 @@
 """Where a benchmark ran: what its figures depend on beside the settings."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -66,13 +67,14 @@ def _memory_bytes() -> int:
 
 @cache
 def _git_revision(folder: Path) -> str | None:
-    """The last commit that changed the package, with `+changes` where its files differ; None outside a checkout.
+    """The last commit that changed the package, with a digest of what its files differ by; None outside a checkout.
 
     Asked once: what a process runs is what it loaded, whatever is committed meanwhile.
     """
     try:
         revision = _git(folder, "log", "-1", "--format=%H", "--", ".")
-        return revision + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else "")
+        changes = _git(folder, "diff", "HEAD", "--", ".")
+        return revision + (f"+changes-{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -69,19 +69,24 @@ def _paint(request: dict[str, Any]) -> dict[str, Any]:
             on_long="truncate",
         )
 
-    memory = PeakMemory(pipeline.device)
-    memory.restart()
-    with counted_operations() as operations:
-        paint()
+    def count() -> dict[str, int]:
+        with counted_operations() as operations:
+            paint()
+        return operations
+
+    operations = {}
     if request["compiled"]:  # counted before: nobody sees into a compiled graph
+        operations = count()
         compile_branches(pipeline.model)
         paint()  # what compiling takes is no part of painting
-        memory.restart()
-        paint()
+    memory = PeakMemory(pipeline.device)
+    memory.restart()
+    paint()
+    peak_bytes = memory.peak_bytes()
     return {
-        "operations": operations,
+        "operations": operations or count(),  # apart from the peak, to which the counter adds
         "method": memory.method,
-        "peak_bytes": memory.peak_bytes(),
+        "peak_bytes": peak_bytes,
         "cache_peak_bytes": pipeline.model.get_cache_statistics()["cache_peak_bytes"],
     }
 

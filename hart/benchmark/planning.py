@@ -4,9 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from hart.benchmark.journal import same_run
+from hart.benchmark.machine import this_machine
 from hart.benchmark.peers import peer_names, read_peer
 from hart.benchmark.results import Work
+from hart.benchmark.runner import identity
 from hart.benchmark.settings import NamedSetting, plan_setting
 from hart.benchmark.similarity import measured_table, needs_table
 from hart.benchmark.work import WorkRequest, describe_work
@@ -19,7 +23,7 @@ from hart.pipeline import HARTPipeline
 logger = logging.getLogger(__name__)
 
 PLAN_NAME = "plan"
-PLAN, STEPS = f"{PLAN_NAME}.json", f"{PLAN_NAME}.jsonl"
+PLAN, STEPS, REQUEST = f"{PLAN_NAME}.json", f"{PLAN_NAME}.jsonl", f"{PLAN_NAME}_request.json"
 SEEDS_APART = 100_000
 """A plan paints with the run's first seed and so many more."""
 
@@ -51,6 +55,10 @@ class PlanRequest:
     counts: tuple[int, int, int] = (12, 100, 200)
     candidates: Sequence[HARTCacheConfig] | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.counts) != len(COUNTS):
+            raise ValueError(f"counts is {self.counts!r}; allowed are three numbers: {', '.join(COUNTS)}.")
+
 
 def planned_setting(
     pipeline: HARTPipeline,
@@ -59,10 +67,11 @@ def planned_setting(
     folder: Path,
     checkpoint: str | None = None,
     progress: bool = True,
+    any_revision: bool = False,
 ) -> NamedSetting:
     """Plan, save `plan.json` in the folder, and give the plan as a setting; a plan that lies there is taken as it is.
 
-    A plan that was killed goes on from `plan.jsonl`.
+    A plan that was killed goes on from `plan.jsonl`; `plan_request.json` says what was planned for, and where.
 
     Args:
         pipeline: what paints.
@@ -72,15 +81,22 @@ def planned_setting(
         folder: of the run.
         checkpoint: where the pipeline was loaded from.
         progress: show bars.
+        any_revision: take or go on with a plan that another revision of the code began.
 
     Raises:
-        ValueError: the folder holds another plan.
+        ValueError: the folder holds a plan for other work, by other code or on another machine; or pictures are to be
+            painted by compiled blocks, which the planner does not time.
     """
+    if request.compiled:
+        raise ValueError(
+            "compiled is True with a plan; allowed is one of them: plan first, then measure plan.json compiled."
+        )
     path = folder / PLAN
     work = describe_work(pipeline, checkpoint, request)
     seed = work.seed + SEEDS_APART
+    folder.mkdir(parents=True, exist_ok=True)
+    same_run(folder / REQUEST, _identity(pipeline, asked, work), ("git_revision",) if any_revision else ())
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         num_search, num_verify, num_confirm = asked.counts
         EnhancedHARTForT2I.from_hart(pipeline.model).plan_cache(
             asked.budget,
@@ -97,9 +113,15 @@ def planned_setting(
             kept_apart=frozenset(work.prompts),
             journal=folder / STEPS,
         ).to_json(path)
-    found = CacheProposal.from_json(path)
-    _check(found, asked, work.guidance_scale, seed, path)
-    return plan_setting(PLAN_NAME, found)
+    return plan_setting(PLAN_NAME, CacheProposal.from_json(path))
+
+
+def _identity(pipeline: HARTPipeline, asked: PlanRequest, work: Work) -> dict[str, Any]:
+    """What must be equal for a plan to be taken, or to go on."""
+    candidates = None if asked.candidates is None else [config.to_dict() for config in asked.candidates]
+    plan = {"drop": asked.budget, "min_psnr": asked.min_psnr, "candidates": candidates}
+    plan |= dict(zip(COUNTS, asked.counts, strict=True))
+    return identity([], work, this_machine(pipeline.device)) | {"plan": plan}
 
 
 def _candidates(pipeline: HARTPipeline, asked: PlanRequest, work: Work, folder: Path) -> list[HARTCacheConfig]:
@@ -110,14 +132,3 @@ def _candidates(pipeline: HARTPipeline, asked: PlanRequest, work: Work, folder: 
         return given
     table = str(measured_table(pipeline, work, folder).path)
     return [replace(config, sim_path=table) if needs_table(config) else config for config in given]
-
-
-def _check(found: CacheProposal, asked: PlanRequest, cfg: float, seed: int, path: Path) -> None:
-    """A plan of an earlier call is used only where it is the one asked for."""
-    there = {"drop": found.max_quality_drop, "PSNR": found.min_psnr, "guidance": found.cfg, "seed": found.seed}
-    there |= {name: getattr(found.cost, name) for name in COUNTS}
-    here = {"drop": asked.budget, "PSNR": asked.min_psnr, "guidance": cfg, "seed": seed}
-    here |= dict(zip(COUNTS, asked.counts, strict=True))
-    for name, value in here.items():
-        if there[name] != value:
-            raise ValueError(f"{str(path)!r} was planned for {name} {there[name]}, not {value}; choose another folder.")

@@ -108,9 +108,9 @@ class _Tally:
             ssim=bootstrap_interval(self.ssim, groups=prompts),
             feature_distance=bootstrap_interval(self.distance, groups=prompts),
             frechet=frechet_distance(pooled, pooled_plain),
-            frechet_limits=reflected_limits(
-                lambda drawn: frechet_distance(pooled[drawn], pooled_plain[drawn]), prompts
-            ),
+            frechet_limits=None
+            if self is plain
+            else reflected_limits(lambda drawn: frechet_distance(pooled[drawn], pooled_plain[drawn]), prompts),
         )
         if self.checks:
             shown, shown_plain = _shown(self.checks), _shown(plain.checks)

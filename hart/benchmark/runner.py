@@ -98,7 +98,7 @@ def run_benchmark(
         raise
     peaks = {}
     if memory:
-        run.save(qualities, partial=True)
+        run.save_partly(qualities)
         peaks = measure_memory(settings, work, checkpoint, text_model_path, journal.folder, progress)
     return run.save(qualities, peaks)
 
@@ -144,11 +144,17 @@ class _Run:
         results.to_json(self.journal.folder / RESULTS)
         return results
 
+    def save_partly(self, qualities: Sequence[Quality]) -> None:
+        """Results so far; those of an earlier call that came to its end stay."""
+        path = self.journal.folder / RESULTS
+        if not path.is_file() or Results.from_json(path).partial:
+            self.save(qualities, partial=True)
+
     def save_what_is_there(self) -> None:
         """Results of the complete rounds, unjudged; nothing where there are none, or the disk is full."""
         with suppress(OSError):
             if complete_rounds(self.journal, self.settings):
-                self.save([Quality() for _ in self.settings], partial=True)
+                self.save_partly([Quality() for _ in self.settings])
 
 
 def complete_rounds(journal: Journal, settings: Sequence[NamedSetting]) -> set[int]:
@@ -162,7 +168,10 @@ def identity(settings: Sequence[NamedSetting], work: Work, machine: Machine) -> 
     return {
         "work": work.model_dump(),
         "git_revision": machine.git_revision,
-        "machine": {name: ours[name] for name in ("processor", "cores", "accelerator", "python", "torch", "hart")},
+        "machine": {
+            name: ours[name]
+            for name in ("processor", "cores", "accelerator", "platform", "python", "torch", "transformers", "hart")
+        },
         "settings": {setting.name: _by_content(setting.config.to_dict()) for setting in settings},
     }
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from hart import embedded_model_path
 from hart.benchmark.painter import Batch
@@ -16,6 +15,7 @@ from hart.benchmark.results import Work
 from hart.evaluation import Scene, draw_scenes, parse_caption
 from hart.modules.models.transformer import HARTForT2I
 from hart.pipeline import HARTPipeline
+from hart.utils.digest import tensors_digest
 
 EMBEDDED = "embedded"
 SPLIT = "held-out"
@@ -94,15 +94,6 @@ def weights_digest(model: HARTForT2I) -> str:
         with path.open("rb") as file:
             while piece := file.read(2**20):
                 digest.update(piece)
-    return digest.hexdigest()
-
-
-def tensors_digest(module: nn.Module) -> str:
-    """SHA-256 of a module's tensors and their names, in the precision that they are loaded in."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

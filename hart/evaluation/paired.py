@@ -2,20 +2,25 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 from hart.evaluation.statistics import Z_95, wilson_interval
 
 
-def paired_drop(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
+def paired_drop(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable] | None = None
+) -> tuple[float, float, float]:
     """Mean fall of scores from 0 to 1 between two looks at the same subjects, with its 95% interval.
 
     Scores of 0 and 1 alone get Newcombe's interval for paired shares (Statistics in Medicine 17, 1998, method 10),
     which has width even where no pair differs: that nothing changed in n pictures does not say that nothing ever does.
-    Other scores get the normal interval of their mean.
+    Other scores get the normal interval of their mean. Where groups repeat, the interval reaches at least as far as
+    that of a mean over clusters.
 
     Args:
         before, after: scores of the same subjects, in the same order; at least one.
+        groups: prompt of every subject, because pictures of one prompt are alike; None: all are different.
 
     Returns:
         (value, low, high); positive where scores fell.
@@ -23,9 +28,25 @@ def paired_drop(before: Sequence[float], after: Sequence[float]) -> tuple[float,
     drops = [a - b for a, b in zip(before, after, strict=True)]
     value = statistics.fmean(drops)
     if {*before, *after} <= {0, 1}:
-        return (value, *_newcombe(before, after))
-    half = Z_95 * statistics.stdev(drops) / math.sqrt(len(drops)) if len(drops) > 1 else 1.0
-    return value, value - half, value + half
+        low, high = _newcombe(before, after)
+    else:
+        half = Z_95 * statistics.stdev(drops) / math.sqrt(len(drops)) if len(drops) > 1 else 1.0
+        low, high = value - half, value + half
+    if groups is None or len(set(groups)) == len(groups):
+        return value, low, high
+    reach = _reach_over_clusters(drops, groups)
+    return value, min(low, value - reach), max(high, value + reach)
+
+
+def _reach_over_clusters(drops: Sequence[float], groups: Sequence[Hashable]) -> float:
+    """Half the normal interval of a mean whose members are alike within groups (Liang and Zeger, Biometrika, 1986)."""
+    mean, sums = statistics.fmean(drops), defaultdict[Hashable, float](float)
+    for drop, group in zip(drops, groups, strict=True):
+        sums[group] += drop - mean
+    if len(sums) == 1:
+        return 1.0
+    spread = sum(total * total for total in sums.values()) * len(sums) / (len(sums) - 1)
+    return Z_95 * math.sqrt(spread) / len(drops)
 
 
 def _newcombe(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:

@@ -56,9 +56,9 @@ def test_bad_input_gets_one_sentence(flags, given, sentence, caplog):
 @pytest.mark.parametrize(
     "error, status, sentence",
     [
-        (KeyboardInterrupt(), program.INTERRUPTED, "interrupted: finished batches are in"),
+        (KeyboardInterrupt(), program.INTERRUPTED, "interrupted: what was finished is in"),
         (torch.OutOfMemoryError("CUDA out of memory"), 1, "out of memory: one picture at a time is too much"),
-        (OSError(28, "No space left on device"), 1, "No space left on device: finished batches are in"),
+        (OSError(28, "No space left on device"), 1, "No space left on device: what was finished is in"),
     ],
 )
 def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, caplog, monkeypatch):
@@ -67,7 +67,25 @@ def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, caplog, m
 
     monkeypatch.setattr(program, "measure", stop)
     assert program.main(flags) == status
-    assert sentence in caplog.text and "the same command goes on from there" in caplog.text
+    assert sentence in caplog.text
+    goes_on = "the same command goes on from there" in caplog.text
+    assert goes_on != isinstance(error, RuntimeError)  # what had no room has none again
+
+
+def test_a_stopped_run_names_its_results_once_there_are_some(tmp_path):
+    assert "--report" not in program.go_on_words(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    assert f"--report {str(tmp_path / 'results.json')!r} shows it" in program.go_on_words(tmp_path)
+
+
+def test_prompts_beyond_the_number_of_pictures_are_warned_of(tmp_path, caplog):
+    (tmp_path / "prompts.txt").write_text("a cat\na dog\na cow\n")
+    given = ["--prompts_file", str(tmp_path / "prompts.txt"), "--num_pictures"]
+    assert len(program.work_request(program.build_parser().parse_args([*given, "2"])).prompts) == 3
+    assert caplog.messages == ["--num_pictures is 2: of 3 prompts the first are painted."]
+    caplog.clear()
+    program.work_request(program.build_parser().parse_args([*given, "3"]))
+    assert not caplog.messages
 
 
 def test_reports_are_drawn_again_without_painting(results_of, tmp_path, caplog, monkeypatch):

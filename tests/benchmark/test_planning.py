@@ -42,12 +42,19 @@ def test_a_plan_is_saved_and_taken_again(pipeline, checkpoint_root, tmp_path, mo
     monkeypatch.setattr(EnhancedHARTForT2I, "plan_cache", lambda *_, **__: pytest.fail("planned again"))
     assert planned_setting(pipeline, asked, *given) == setting
     for changed, sentence in (
-        ({"min_psnr": 30}, "PSNR None, not 30"),
-        ({"counts": (1, 1, 2)}, "num_confirm 1, not 2"),
-        ({"budget": 0.5}, "drop 1.0, not 0.5"),
+        ({"min_psnr": 30}, "plan.min_psnr is None there and 30 here"),
+        ({"counts": (1, 1, 2)}, "plan.num_confirm is 1 there and 2 here"),
+        ({"budget": 0.5}, "plan.drop is 1.0 there and 0.5 here"),
     ):
-        with pytest.raises(ValueError, match=f"plan.json' was planned for {sentence}; choose another folder"):
+        with pytest.raises(ValueError, match=f"holds another run: {sentence}; choose another folder"):
             planned_setting(pipeline, replace(asked, **changed), *given)
+    with pytest.raises(ValueError, match="compiled is True with a plan"):
+        planned_setting(pipeline, asked, replace(REQUEST, compiled=True), *given[1:])
+
+
+def test_a_plan_asks_for_three_numbers_of_pictures():
+    with pytest.raises(ValueError, match=r"counts is \(1, 2\); allowed are three numbers: num_search"):
+        PlanRequest(1.0, counts=(1, 2))
 
 
 def test_a_plan_paints_what_the_run_does_not(pipeline, checkpoint_root, tmp_path, monkeypatch):

@@ -28,3 +28,21 @@ def test_other_scores_get_the_interval_of_their_mean():
     value, low, high = paired_drop([0.9, 0.8, 0.7, 0.6], [0.8, 0.6, 0.6, 0.4])
     assert value == pytest.approx(0.15) and 0.05 < low < 0.15 < high < 0.25
     assert paired_drop([0.5], [0.4])[1:] == (pytest.approx(-0.9), pytest.approx(1.1))
+
+
+def test_pictures_of_one_prompt_count_less_than_pictures_of_many():
+    before, after = scores(90, 10, 0, 0)
+    apart = paired_drop(before, after, range(100))
+    assert apart == paired_drop(before, after)
+    alike = [0] * 90 + [1] * 10  # all that were lost are of one prompt
+    value, low, high = paired_drop(before, after, alike)
+    assert value == apart[0] and low < apart[1] and high > apart[2]
+    assert paired_drop(before, after, [0] * 100)[1:] == (pytest.approx(-0.9), pytest.approx(1.1))
+
+
+def test_clusters_get_the_robust_interval():
+    # Two prompts, two pictures each, drops .2 .2 and 0 0: sums of deviations .2 and -.2, so the standard error is
+    # sqrt(2 (.04 + .04)) / 4 = .1.
+    value, low, high = paired_drop([0.9, 0.9, 0.5, 0.5], [0.7, 0.7, 0.5, 0.5], list("aabb"))
+    assert value == pytest.approx(0.1)
+    assert (low, high) == (pytest.approx(0.1 - 0.196, abs=1e-3), pytest.approx(0.1 + 0.196, abs=1e-3))

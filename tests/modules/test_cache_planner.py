@@ -15,8 +15,9 @@ from hart.modules.cache_planner import CacheProposal, Trial
 from hart.modules.cache_planner.journal import PlanJournal
 from hart.modules.cache_planner.prompts import split_prompts
 from hart.modules.cache_planner.search import front, refine, to_verify
-from hart.modules.cache_planner.studio import Painted
+from hart.modules.cache_planner.studio import Painted, Studio
 from hart.modules.cache_planner.verify import TIMED_EVERY, Verifier, decibels_of
+from hart.modules.cache_prompts import Subjects
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.modules.test_enhanced_hart import config, paint
 
@@ -128,6 +129,29 @@ def test_a_floor_of_psnr_counts_beside_the_score(tiny, quick):
     assert not stopped.kept and stopped.psnr < 99.9 and plan.min_psnr == 99.9
 
 
+def test_too_few_pictures_for_the_budget_are_warned_of(tiny, quick, caplog):
+    tiny.plan_cache(0.02, judge=content, candidates=[], **SMALL)
+    assert "a drop of 0.02 is 0.02 of 1 pictures" in caplog.text and "from 250 on" in caplog.text
+    caplog.clear()
+    tiny.plan_cache(0.02, candidates=[], **SMALL)  # judged by the latent map, which has degrees
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("given", [[], [1.0, 1.0], [7.0], [float("nan")]])
+def test_a_judge_gives_one_score_from_0_to_1(tiny, quick, given):
+    with pytest.raises(ValueError, match=r"judge gave .* for one picture; allowed is one score from 0 to 1 for each"):
+        tiny.plan_cache(1.0, judge=lambda images, prompts: given, candidates=[], **SMALL)
+
+
+def test_thresholds_go_on_adapting_from_picture_to_picture(tiny, monkeypatch):
+    studio = Studio(tiny, Subjects(tiny, 2, None), 0, 4.5, PlanJournal(None, {}))
+    adaptive, begun_with = HARTCacheConfig(skip_stages=[64], cache_stages=[16], adaptive_threshold=True), []
+    monkeypatch.setattr(studio.model, "set_cache_config", begun_with.append)  # which begins to adapt anew
+    for index, settings in ((0, adaptive), (0, None), (1, adaptive), (1, DROP_LAST), (1, adaptive)):
+        studio.paint(index, settings)
+    assert begun_with == [adaptive, DROP_LAST, adaptive]
+
+
 def test_presets_that_fit_are_candidates_where_none_are_given(enhanced, quick):
     sides = enhanced.config.patch_nums
     fitting = HARTCacheConfig.from_preset("conservative-cache", patch_nums=sides).run_tag()
@@ -201,7 +225,7 @@ def test_settings_that_leave_tokens_out_are_treatments():
 class Stairs:
     """A studio and a verifier in one: the more is left out, the faster; more than one stage is too much."""
 
-    model = SimpleNamespace(config=SimpleNamespace(patch_nums=(1, 2, 4, 8)))
+    full = SimpleNamespace(config=SimpleNamespace(patch_nums=(1, 2, 4, 8)))
 
     def trial(self, config, source):
         left_out = sum(1 - share for share in treatment_of(config, STAGES).shares)
@@ -221,6 +245,14 @@ def test_refining_goes_on_while_a_cheaper_step_keeps_the_budget():
     assert fastest_kept(verified).speed_up == 2  # one stage's worth is left out
     assert {t.source for t in tried} == {"refinement"} and any(not v.kept for v in verified)
     assert refine(stairs, stairs, [], progress=False) == []
+
+
+def test_refining_begins_at_the_fastest_that_can_be_taken_further():
+    stairs, reused = Stairs(), HARTCacheConfig(skip_stages=[64], cache_stages=[16])
+    fastest = verification(3.0, True).model_copy(update={"settings": reused.to_dict()})
+    verified = [fastest, stairs.verify(stairs.trial(HARTCacheConfig(), "candidate"))]
+    assert refine(stairs, stairs, verified, progress=False)
+    assert fastest_kept(verified[1:]).speed_up == 2
 
 
 def test_a_killed_plan_goes_on(tmp_path):
@@ -250,8 +282,12 @@ def test_captions_that_are_kept_apart_are_not_judged_by():
     parts = split_prompts(model, None, (5, 100, 200), 7, run)
     assert [len(part) for part in parts] == [5, 100, 200]
     assert not set(parts.verify) & set(parts.confirm) and not set(run) & {*parts.verify, *parts.confirm}
-    short = split_prompts(model, None, (5, 400, 200), 7, run)
-    assert len(short.verify) == 400 and 0 < len(short.confirm) < 200  # the rest, used again with other seeds
+    short = split_prompts(model, None, (5, 400, 200), 7, run)  # the captions are used again with other seeds
+    assert 0 < len(short.confirm) < 200 and len(short.verify) == pytest.approx(2 * len(short.confirm), abs=1)
+    assert not set(short.verify) & set(short.confirm) and not set(run) & {*short.verify, *short.confirm}
+    everything = {scene.caption() for scene in draw_scenes(640, "held-out", 7)}
+    with pytest.raises(ValueError, match=r"kept_apart holds 640 captions and leaves 0; allowed are two or more"):
+        split_prompts(model, None, (5, 100, 100), 7, everything)
 
 
 def test_pictures_that_lost_before_come_first():
@@ -259,7 +295,7 @@ def test_pictures_that_lost_before_come_first():
     painted = []
 
     class Studio:
-        model = SimpleNamespace(device=torch.device("cpu"), latent_to_img=lambda f_hat: f_hat)
+        full = SimpleNamespace(device=torch.device("cpu"), latent_to_img=lambda f_hat: f_hat)
         journal, text_seconds = PlanJournal(None, {}), 0.0
         plain = [Painted(torch.zeros(1, 3, 2, 2), 2.0)] * 10
 
@@ -283,7 +319,7 @@ def test_pictures_that_lost_before_come_first():
     assert third.pictures == 7 and (third.worse, third.better) == (2, 1)
 
 
-def test_what_was_kept_is_confirmed_up_to_the_verify_in_turns():
+def test_what_was_kept_is_confirmed_up_to_the_first_that_is_kept_again():
     trials = [trial(1, 0, tag=str(stage), drop_stages=[stage]) for stage in (4, 16, 64)]
     kept = [
         verification(speed, True).model_copy(update={"settings": tried.settings})
@@ -303,7 +339,7 @@ def test_other_selectors_matter_where_a_part_is_run():
     assert list(other_selectors(Treatment((16, 64), (1.0, 0.0)))) == []
 
 
-def testdecibels_of():
+def test_decibels_of_two_pictures():
     plain = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
     assert decibels_of(plain, plain) == 100
     assert decibels_of(plain + 255, plain) == 0

@@ -75,7 +75,7 @@ class Verification(_OfSettings):
 
 
 class PlanCost(BaseModel):
-    """What planning took, and where."""
+    """What planning took (of a plan that was killed and went on, since it was started again), and where."""
 
     model_config = ConfigDict(extra="forbid")
     seconds: float

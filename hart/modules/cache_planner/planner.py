@@ -10,6 +10,8 @@ of many by one set of pictures is flattered by it; so what was kept paints a thi
 that keeps the budget there, too, is the proposal, with the figures of that set.
 """
 
+import logging
+import math
 import os
 import platform
 import time
@@ -22,16 +24,22 @@ import torch
 from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner.journal import PlanJournal
-from hart.modules.cache_planner.prompts import PlanPrompts, split_prompts, who_judges
+from hart.modules.cache_planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
 from hart.modules.cache_planner.search import refine, search, to_verify
 from hart.modules.cache_planner.studio import Studio
 from hart.modules.cache_planner.verify import SAME_PICTURES_DB, Judge, Verifier
 from hart.modules.cache_prompts import Encode, Subjects, check_count
+from hart.utils.digest import tensors_digest
 from hart.utils.numbers import is_number
 
 if TYPE_CHECKING:
     from hart.modules.enhanced_hart import EnhancedHARTForT2I
 
+
+logger = logging.getLogger(__name__)
+
+PICTURES_IN_BUDGET = 5
+"""Where the budget is fewer pictures of the verification than this, chance decides which settings keep it."""
 
 COUNTS = ("num_search", "num_verify", "num_confirm")
 """Pictures of every part, in the order of the parts."""
@@ -80,8 +88,10 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
     begun = time.perf_counter()
     parts = split_prompts(model, prompts, settings.counts, settings.seed, settings.kept_apart)
     judged_by = who_judges(model, parts, settings.judge is not None)
+    if judged_by != "latent":
+        _warn_of_few(settings)
     candidates = _candidates(model, settings)
-    studios = _studios(model, parts, settings, _identity(model, parts, settings))
+    studios = _studios(model, parts, settings, _identity(model, parts, settings, judged_by))
     budget = (judged_by, settings.judge, settings.max_quality_drop, settings.min_psnr, settings.progress)
     searching = next(studios)
     tried = search(searching, candidates, settings.progress)
@@ -108,6 +118,17 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
     )
 
 
+def _warn_of_few(settings: PlanSettings) -> None:
+    """A score of right or wrong needs many pictures for a small budget."""
+    drop, fewest = settings.max_quality_drop, min(settings.num_verify, settings.num_confirm)
+    if 0 < drop * fewest < PICTURES_IN_BUDGET:
+        logger.warning(
+            "a drop of %g is %.3g of %d pictures, so that chance decides what keeps it; from %d on for num_verify and "
+            "num_confirm it is %d.",
+            *(drop, drop * fewest, fewest, math.ceil(PICTURES_IN_BUDGET / drop), PICTURES_IN_BUDGET),
+        )
+
+
 def _studios(
     model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings, identity: dict[str, Any]
 ) -> Iterator[Studio]:
@@ -120,15 +141,22 @@ def _studios(
         first_seed += count
 
 
-def _identity(model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings) -> dict[str, Any]:
-    """What must be equal for a killed plan to go on."""
+def _identity(
+    model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings, judged_by: JudgedBy
+) -> dict[str, Any]:
+    """What must be equal for a killed plan to go on; who judges for the caller, the caller must keep the same."""
     names = ("max_quality_drop", "min_psnr", "seed", *COUNTS, "cfg")
     return {
         **{name: getattr(settings, name) for name in names},
         "prompts": parts._asdict(),
+        "judged_by": judged_by,
         "model": model.config.name_or_path,
+        "weights": tensors_digest(model),
         "device": str(model.device),
         "dtype": str(model.dtype),
+        "threads": torch.get_num_threads(),
+        "machine": _machine(model.device),
+        "torch": str(torch.__version__),
     }
 
 
@@ -172,9 +200,13 @@ def _cost(model: "EnhancedHARTForT2I", settings: PlanSettings, seconds: float, p
         device=str(device),
         dtype=str(model.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        machine=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform(),
+        machine=_machine(device),
         torch=str(torch.__version__),
     )
+
+
+def _machine(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
 
 
 __all__ = ["COUNTS", "PlanSettings", "fitting_presets", "plan"]

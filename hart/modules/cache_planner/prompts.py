@@ -1,5 +1,6 @@
 """What the planner paints: prompts of its search, of the verification and of the confirmation, and who judges them."""
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -8,6 +9,8 @@ from hart.modules.cache_prompts import is_embedded_model
 
 if TYPE_CHECKING:
     from hart.modules.enhanced_hart import EnhancedHARTForT2I
+
+logger = logging.getLogger(__name__)
 
 JudgedBy = Literal["program", "latent", "caller"]
 
@@ -37,7 +40,7 @@ def split_prompts(
         kept_apart: captions that are not drawn to judge by.
 
     Raises:
-        ValueError: fewer than two prompts.
+        ValueError: fewer than two prompts, or fewer than two captions that are not kept apart.
     """
     if prompts is not None:
         if isinstance(prompts, str) or len(prompts) < 2:
@@ -52,8 +55,17 @@ def split_prompts(
     drawn = draw_scenes(min(most, num_verify + num_confirm + len(kept_apart)), "held-out", seed)
     free = [caption for scene in drawn if (caption := scene.caption()) not in kept_apart]
     search = [scene.caption() for scene in draw_scenes(num_search, "training", seed)]
-    # Where captions run out, the confirmation takes them all again, with other seeds.
-    return PlanPrompts(search, free[:num_verify], free[num_verify:][:num_confirm] or free)
+    if len(free) < 2:
+        raise ValueError(
+            f"kept_apart holds {len(kept_apart)} captions and leaves {len(free)}; allowed are two or more."
+        )
+    if len(free) < num_verify + num_confirm:  # each part has captions of its own, and paints them with several seeds
+        share = num_verify / (num_verify + num_confirm)
+        num_verify = min(max(1, round(share * len(free))), len(free) - 1)
+        logger.info(
+            "%d held-out captions serve %d pictures of the plan, each for several seeds", len(free), sum(counts[1:])
+        )
+    return PlanPrompts(search, free[:num_verify], free[num_verify:][:num_confirm])
 
 
 def who_judges(model: "EnhancedHARTForT2I", prompts: PlanPrompts, by_caller: bool) -> JudgedBy:

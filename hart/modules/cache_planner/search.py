@@ -26,7 +26,7 @@ Step = tuple[Treatment, Trial]
 
 def search(studio: Studio, candidates: Sequence[HARTCacheConfig], progress: bool) -> list[Trial]:
     """Every trial, in order: candidates, reuse by similarity, token selectors, the descent over treatments."""
-    stages = [side * side for side in studio.model.config.patch_nums]
+    stages = [side * side for side in studio.full.config.patch_nums]
     given: list[tuple[HARTCacheConfig, Source]] = [(config, "candidate") for config in candidates]
     given += [(config, "similarity") for config in reuse_by_similarity(_similarities(studio), stages)]
     steps = LATE_STAGES * len(SHARES)  # at most; the bar ends early
@@ -80,13 +80,13 @@ def _gain(here: Trial, there: Trial) -> float:
 
 def _similarities(studio: Studio) -> dict[tuple[str, int, int], float]:
     """Mean similarity of every branch to its output at the stage before, over the pictures of the search."""
-    studio.model.calibration = True
+    studio.full.calibration = True
     try:
         for index in range(len(studio.plain)):
             studio.paint(index)
     finally:
-        studio.model.calibration = False
-    return studio.model.recorded_similarities.table()
+        studio.full.calibration = False
+    return studio.full.recorded_similarities.table()
 
 
 def front(tried: Sequence[Trial]) -> list[Trial]:
@@ -107,7 +107,7 @@ def to_verify(tried: Sequence[Trial]) -> list[Trial]:
 
 
 def refine(studio: Studio, verifier: Verifier, verified: list[Verification], progress: bool) -> list[Trial]:
-    """From the fastest that keeps the budget, one step cheaper at a time as long as one of the steps keeps it, too.
+    """From the fastest treatment that keeps the budget, one step cheaper at a time as long as one step keeps it, too.
 
     The search went by damage to the latent map; here the judge has the last word at every step. What is verified is
     added to `verified`.
@@ -115,9 +115,9 @@ def refine(studio: Studio, verifier: Verifier, verified: list[Verification], pro
     Returns:
         The trials of all steps.
     """
-    stages = [side * side for side in studio.model.config.patch_nums]
+    stages = [side * side for side in studio.full.config.patch_nums]
     tried: list[Trial] = []
-    best = fastest_kept(verified)
+    best = fastest_kept([found for found in verified if treatment_of(found.config, stages) is not None])
     with tqdm(desc="refining", unit="setting", disable=not progress) as bar:
         while best is not None and (treatment := treatment_of(best.config, stages)) is not None:
             known = [found.config for found in verified]

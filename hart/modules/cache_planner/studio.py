@@ -28,8 +28,10 @@ class Painted:
 class Studio:
     """Paints N pictures, one at a time, under any settings, and counts them in `num_painted`.
 
+    Pictures without cache are painted by a wrapper of their own, so that thresholds go on adapting beside them.
+
     Args:
-        model: a wrapper of its own.
+        model: what to wrap.
         subjects: what is painted.
         first_seed: picture i is painted with this + i.
         cfg: guidance scale.
@@ -39,7 +41,10 @@ class Studio:
     def __init__(
         self, model: "EnhancedHARTForT2I", subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal
     ):
-        self.model, self.first_seed, self.cfg, self.journal = model, first_seed, cfg, journal
+        self.model, self.full = type(model).from_hart(model), type(model).from_hart(model)
+        self.full.set_cache_config(None)
+        self.first_seed, self.cfg, self.journal = first_seed, cfg, journal
+        self.current: HARTCacheConfig | None = None
         self.prompts, self.num_painted = subjects.prompts, 0
         watch = Stopwatch(model.device)
         self.arguments, seconds = [], []
@@ -50,11 +55,14 @@ class Studio:
         self.plain = [self.paint(index) for index in range(subjects.count)]
 
     def paint(self, index: int, config: HARTCacheConfig | None = None) -> Painted:
-        """Picture `index`; None paints without cache."""
-        self.model.set_cache_config(config)
+        """Picture `index`; None paints without cache. Other settings than the last time begin with fresh thresholds."""
+        if config is not None and config != self.current:
+            self.model.set_cache_config(config)
+            self.current = config
+        model = self.full if config is None else self.model
         self.num_painted += 1
-        watch = Stopwatch(self.model.device)
-        f_hat = self.model.autoregressive_infer_cfg(
+        watch = Stopwatch(model.device)
+        f_hat = model.autoregressive_infer_cfg(
             1, g_seed=self.first_seed + index, cfg=self.cfg, decode=False, **self.arguments[index]
         )
         return Painted(f_hat, watch.lap())

@@ -15,6 +15,7 @@ from hart.evaluation.paired import paired_drop
 from hart.modules.cache.proposal import Trial, Verification
 from hart.modules.cache_planner.prompts import JudgedBy
 from hart.modules.cache_planner.studio import Painted, Studio, damage_to
+from hart.utils.images import to_numpy
 from hart.utils.psnr import psnr
 from hart.utils.timing import Stopwatch
 
@@ -29,7 +30,7 @@ Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 
 
 TIMED_EVERY, TIMED_ENOUGH = 4, 50
-"""The full run, whose pictures are known, is painted and timed again beside every so-manieth picture; of many pictures,
+"""The full run, whose pictures are known, is painted and timed again beside every fourth picture; of many pictures,
 beside so many in all.
 """
 
@@ -62,13 +63,13 @@ class Verifier:
         self.studio, self.part, self.progress = studio, part, progress
         self.max_quality_drop, self.min_psnr = max_quality_drop, min_psnr or 0.0
         self.score = _scorer(studio, judged_by, judge)
-        watch = Stopwatch(studio.model.device)
+        watch = Stopwatch(studio.full.device)
         self.pictures, self.scores, decoding = [], [], []
         for index, plain in enumerate(studio.plain):
             watch.restart()
             images = self._decoded(plain)
             decoding.append(watch.lap())
-            self.pictures.append(as_bytes(images))
+            self.pictures.append(to_numpy(images)[0])
             self.scores.append(self.score(index, plain, images))
         self.losses = [0] * len(self.pictures)  # how many settings a picture lost under
         # The same for all settings, and part of every speed-up.
@@ -103,7 +104,7 @@ class Verifier:
     def _verified(self, trial: Trial) -> Verification:
         """First come pictures that lost under settings before, or that the full run got wrong: it shows early."""
         config = trial.config
-        ratios, before, scores, decibels = [], [], [], []
+        ratios, before, scores, decibels, prompts = [], [], [], [], []
         still_to_win = sum(1 - score for score in self.scores)
         timed_every = max(TIMED_EVERY, len(self.pictures) // TIMED_ENOUGH)
         for turn, index in enumerate(sorted(range(len(self.pictures)), key=self._calm)):
@@ -112,18 +113,20 @@ class Verifier:
                 plain = self.studio.paint(index)
                 ratios.append((plain.seconds + self.around) / (ours.seconds + self.around))
             images = self._decoded(ours)
+            prompts.append(tuple(self.studio.prompt(index)) or index)
             before.append(self.scores[index])
             scores.append(self.score(index, ours, images))
-            decibels.append(decibels_of(as_bytes(images), self.pictures[index]))
+            decibels.append(decibels_of(to_numpy(images)[0], self.pictures[index]))
             self.losses[index] += scores[-1] < before[-1]
             still_to_win -= 1 - before[-1]
             if self._is_hopeless(sum(before) - sum(scores) - still_to_win, decibels):
                 break
-        return self._found(trial, ratios, before, scores, decibels)
+        drop = paired_drop(before, scores, prompts)
+        return self._found(trial, ratios, before, scores, decibels, drop)
 
     def _decoded(self, painted: Painted) -> Tensor:
         """The picture [1, 3, H, W] in 0 to 1."""
-        return self.studio.model.latent_to_img(painted.f_hat).float().clamp(0, 1)
+        return self.studio.full.latent_to_img(painted.f_hat).float().clamp(0, 1)
 
     def _calm(self, index: int) -> float:
         """How unlikely a picture's verdict is to change."""
@@ -143,8 +146,9 @@ class Verifier:
         before: Sequence[float],
         scores: Sequence[float],
         decibels: Sequence[float],
+        interval: tuple[float, float, float],
     ) -> Verification:
-        drop, low, high = paired_drop(before, scores)
+        drop, low, high = interval
         speed_low, speed_up, speed_high = (float(part) for part in np.quantile(ratios, (0.25, 0.5, 0.75)))
         median_psnr = statistics.median(decibels)
         inside = drop <= self.max_quality_drop and median_psnr >= self.min_psnr
@@ -165,14 +169,8 @@ class Verifier:
         )
 
 
-def as_bytes(images_13HW: Tensor) -> NDArray[np.uint8]:
-    """A picture as a file would hold it: [H, W, 3]."""
-    pixels: NDArray[np.uint8] = (images_13HW[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return pixels
-
-
 def decibels_of(ours: NDArray[np.uint8], plain: NDArray[np.uint8]) -> float:
-    """PSNR of two pictures."""
+    """PSNR of two pictures [H, W, 3]."""
     both = [torch.from_numpy(picture[None]).double() / 255 for picture in (ours, plain)]
     return min(SAME_PICTURES_DB, *psnr(*both))
 
@@ -182,12 +180,19 @@ def _scorer(studio: Studio, judged_by: JudgedBy, judge: Judge | None) -> Callabl
     if judged_by == "latent":
         return lambda index, ours, images: 1 - min(1.0, damage_to(ours, studio.plain[index]))
     judging = _shows_its_prompt if judge is None else judge
-    return lambda index, ours, images: float(judging(images, studio.prompt(index))[0])
+    return lambda index, ours, images: _checked_score(judging(images, studio.prompt(index)))
+
+
+def _checked_score(scores: Sequence[float]) -> float:
+    """The score of one picture; what the budget means rests on its range."""
+    given = [float(score) for score in scores]
+    if len(given) != 1 or not 0 <= given[0] <= 1:
+        raise ValueError(f"judge gave {given} for one picture; allowed is one score from 0 to 1 for each.")
+    return given[0]
 
 
 def _shows_its_prompt(images_B3HW: Tensor, prompts: Sequence[str]) -> list[float]:
-    pictures = np.stack([as_bytes(image[None]) for image in images_B3HW])
-    checks = check_pictures(pictures, [parse_caption(prompt) for prompt in prompts])
+    checks = check_pictures(to_numpy(images_B3HW), [parse_caption(prompt) for prompt in prompts])
     return [float(check.overall) for check in checks]
 
 
