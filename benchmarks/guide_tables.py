@@ -18,7 +18,7 @@ GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
 PLOT = Path(__file__).parents[1] / "docs" / "frontier.svg"
 REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report_assets" / "report.css"
 PIXELS_PER_PLACE = 16
-EMBEDDED, STUDY = "embedded.json", "study.json"
+EMBEDDED, STUDY, LATE = "embedded.json", "study.json", "late.json"
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
     "12 layers, width 512, 14 stages": "mid-14.json",
@@ -28,10 +28,9 @@ SPEED_RUNS = {
 
 def tables() -> Iterator[tuple[str, str]]:
     """Name and Markdown of every table whose run is recorded."""
-    if (RUNS / EMBEDDED).exists():
-        yield "quality and speed", markdown_table(Results.from_json(RUNS / EMBEDDED))
-    if (RUNS / STUDY).exists():
-        yield "study", markdown_table(Results.from_json(RUNS / STUDY))
+    for title, name in (("quality and speed", EMBEDDED), ("study", STUDY), ("late", LATE)):
+        if (RUNS / name).exists():
+            yield title, markdown_table(Results.from_json(RUNS / name))
     yield "speed", speed_table()
     if (RUNS / "scaling.json").exists():
         yield "scaling", scaling_table()

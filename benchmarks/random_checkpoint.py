@@ -75,7 +75,8 @@ def main() -> None:
     model, autoencoder = build(arguments)
     model.to(torch.bfloat16).save_pretrained(arguments.folder / "llm")
     autoencoder.to(torch.bfloat16).save_pretrained(arguments.folder / "tokenizer")
-    shutil.copytree(embedded_model_path().parent / "text_encoder", arguments.folder / "text_encoder")
+    text_model = embedded_model_path().parent / "text_encoder"
+    shutil.copytree(text_model, arguments.folder / "text_encoder", dirs_exist_ok=True)
     (arguments.folder / "system_prompt.txt").write_text("")
     print(f"{arguments.folder}: {sum(p.numel() for p in model.parameters()):,} parameters")
 

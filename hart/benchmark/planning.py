@@ -106,7 +106,7 @@ def planned_setting(
             num_verify=num_verify,
             num_confirm=num_confirm,
             cfg=work.guidance_scale,
-            candidates=_candidates(pipeline, asked, work, folder),
+            candidates=_candidates(pipeline, asked, work, folder, progress),
             min_psnr=asked.min_psnr,
             progress=progress,
             encode=pipeline.encode,
@@ -124,11 +124,13 @@ def _identity(pipeline: HARTPipeline, asked: PlanRequest, work: Work) -> dict[st
     return identity([], work, this_machine(pipeline.device)) | {"plan": plan}
 
 
-def _candidates(pipeline: HARTPipeline, asked: PlanRequest, work: Work, folder: Path) -> list[HARTCacheConfig]:
+def _candidates(
+    pipeline: HARTPipeline, asked: PlanRequest, work: Work, folder: Path, progress: bool
+) -> list[HARTCacheConfig]:
     """Those asked for, with the run's table where they need one."""
     sides = work.patch_nums
     given = fitting_presets(sides) + peer_configs(sides) if asked.candidates is None else list(asked.candidates)
     if not any(map(needs_table, given)):
         return given
-    table = str(measured_table(pipeline, work, folder).path)
+    table = str(measured_table(pipeline, work, folder, progress).path)
     return [replace(config, sim_path=table) if needs_table(config) else config for config in given]

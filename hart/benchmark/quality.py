@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, reflected_limits, score_interval
 from hart.benchmark.features import Features, feature_distances, frechet_distance, picture_features
@@ -50,7 +51,7 @@ class Judge:
     ):
         self.vae, self.folder, self.scenes, self.prompts = vae, folder, scenes, prompts
 
-    def judge(self, files_by_setting: Sequence[Sequence[str]]) -> list[Quality]:
+    def judge(self, files_by_setting: Sequence[Sequence[str]], progress: bool = False) -> list[Quality]:
         """Figures of every setting's pictures beside no-cache's, which come first; all in the order of the scenes.
 
         No-cache's own PSNR, which would be infinite, is left out.
@@ -58,14 +59,16 @@ class Judge:
         tallies = [_Tally() for _ in files_by_setting]
         first = load_picture(self.folder / files_by_setting[0][0])
         at_once = AT_ONCE if max(first.shape) <= LARGE_SIDE else 1
-        for start in range(0, len(files_by_setting[0]), at_once):
+        starts = range(0, len(files_by_setting[0]), at_once)
+        for start in tqdm(starts, desc="judging", unit="round", disable=not progress):
             part = slice(start, start + at_once)
             plain = self._see(files_by_setting[0][part], part)
             for files, tally in zip(files_by_setting, tallies, strict=True):
                 tally.add(plain if tally is tallies[0] else self._see(files[part], part), plain)
         count = len(files_by_setting[0])
         prompts = [str(index) for index in range(count)] if self.prompts is None else self.prompts[:count]
-        return [tally.quality(tallies[0], prompts) for tally in tallies]
+        figures = tqdm(tallies, desc="intervals", unit="setting", disable=not progress)
+        return [tally.quality(tallies[0], prompts) for tally in figures]
 
     def _see(self, files: Sequence[str], part: slice) -> "_Seen":
         pictures = np.stack([load_picture(self.folder / file) for file in files])

@@ -111,7 +111,7 @@ def facts(results: Results) -> dict[str, dict[str, Any]]:
             "weights (SHA-256)": "not known" if work.weights is None else work.weights[:12],
             "model": f"{work.depth} layers, width {work.embed_dim}",
             "token maps": ", ".join(map(str, work.patch_nums)),
-            "pictures per setting": work.num_pictures,
+            "pictures per setting": results.pictures,
             "batch size": work.batch_size,
             "guidance scale": f"{work.guidance_scale:g}",
             "first seed": work.seed,

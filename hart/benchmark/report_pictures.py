@@ -43,7 +43,7 @@ class PictureRow:
 
 def picture_rows(results: Results, folder: Path) -> list[PictureRow]:
     """A row per setting that has at least one picture; a picture that is missing or broken leaves a gap."""
-    count = min(PROMPTS, len(results.work.prompts), results.work.num_pictures)
+    count = min(PROMPTS, len(results.work.prompts), results.pictures)
     base = [_read(folder, results.settings[0], index) for index in range(count)]
     rows = []
     for setting in results.settings:

@@ -192,6 +192,8 @@ class Results(_Part):
     Args:
         created, begun: when these results were put together, and when the run's first call began.
         partial: of a run that was stopped, or is not done yet: complete rounds only.
+        num_painted: pictures of every setting that count, fewer than the work's where it is partial; None in runs
+            recorded before it was kept.
     """
 
     format: int = FORMAT
@@ -204,6 +206,12 @@ class Results(_Part):
     recommendations: list[Recommendation] = Field(default_factory=list)
     partial: bool = False
     begun: str | None = None
+    num_painted: int | None = None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures of every setting the figures are of."""
+        return self.work.num_pictures if self.num_painted is None else self.num_painted
 
     def setting(self, name: str) -> Setting:
         """The setting of this name.

@@ -82,7 +82,7 @@ def run_benchmark(
     journal = Journal(Path(folder), identity(settings, work, machine), ignored)
     table = None
     if not speed_only or any(needs_table(setting.config) for setting in settings):
-        table = measured_table(pipeline, work, journal.folder)
+        table = measured_table(pipeline, work, journal.folder, progress)
         settings = [_with_table(setting, table.path) for setting in settings]
     run = _Run(command, settings, work, machine, journal, table)
     if request.compiled:
@@ -92,7 +92,7 @@ def run_benchmark(
         _paint(pipeline, settings, work, journal, progress, warm_up)
         if not speed_only:
             judge = Judge(pipeline.model.vae, journal.folder, scenes_of(work), work.prompts)
-            qualities = judge.judge([one.files for one in run.finished()])
+            qualities = judge.judge([one.files for one in run.finished()], progress)
     except (KeyboardInterrupt, Exception):
         run.save_what_is_there()
         raise
@@ -130,15 +130,17 @@ class _Run:
         self, qualities: Sequence[Quality], peaks: Mapping[str, Any] | None = None, partial: bool = False
     ) -> Results:
         """Put together and write `results.json`."""
+        finished = self.finished(peaks)
         results = Results(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=self.command,
             machine=self.machine,
             work=self.work,
-            settings=assemble(self.finished(peaks), self.work, qualities),
+            settings=assemble(finished, self.work, qualities),
             similarity=None if self.table is None else similarity_table(self.table, self.work),
             partial=partial,
             begun=self.journal.begun,
+            num_painted=len(finished[0].files),
         )
         results.recommendations = recommend(results)
         results.to_json(self.journal.folder / RESULTS)

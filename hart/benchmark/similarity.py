@@ -1,6 +1,5 @@
 """True similarities of reused to computed outputs: measured once on the model, for the report and for peers."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from hart.modules.cache.calibration import Calibration
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
-
-logger = logging.getLogger(__name__)
 
 FILE = "similarity.json"
 PICTURES = 8
@@ -28,7 +25,7 @@ class MeasuredTable:
     means: dict[tuple[str, int, int], float]
 
 
-def measured_table(pipeline: HARTPipeline, work: Work, folder: Path) -> MeasuredTable:
+def measured_table(pipeline: HARTPipeline, work: Work, folder: Path, progress: bool = False) -> MeasuredTable:
     """Paint up to 8 pictures with seeds that the run does not use, or read the table of before.
 
     The embedded model paints captions of its training split, so that no setting is calibrated on what it is judged by;
@@ -37,7 +34,6 @@ def measured_table(pipeline: HARTPipeline, work: Work, folder: Path) -> Measured
     path = folder.resolve() / FILE
     if not path.is_file():
         count = min(PICTURES, work.num_pictures)
-        logger.info("measuring similarities on %d pictures", count)
         text = pipeline.encode(_prompts(work, count))
         EnhancedHARTForT2I.from_hart(pipeline.model).calibrate_thresholds(
             count,
@@ -47,7 +43,7 @@ def measured_table(pipeline: HARTPipeline, work: Work, folder: Path) -> Measured
             context_mask=text.mask,
             cfg=work.guidance_scale,
             sim_path=path,
-            progress=False,
+            progress=progress,
         )
     return MeasuredTable(path, Calibration.from_json(path).table())
 

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 from hart.benchmark.report_text import figure
 from hart.benchmark.results import Interval, Results, Setting, Spread
+from hart.evaluation import ATTRIBUTES
 from hart.utils.files import write_whole
 
 Row = dict[str, Any]
@@ -31,7 +33,9 @@ def csv_rows(results: Results) -> list[Row]:
         for name in ("prompt_score", "prompt_drop", "psnr", "ssim", "feature_distance"):
             row |= _interval(name, getattr(quality, name))
         low, high = quality.frechet_limits or (None, None)
-        rows.append(row | {"frechet": quality.frechet, "frechet_low": low, "frechet_high": high})
+        row |= {"frechet": quality.frechet, "frechet_low": low, "frechet_high": high}
+        row |= {f"shows_{name}": quality.attributes.get(name) for name in ATTRIBUTES}
+        rows.append(row | {"config": json.dumps(setting.config)})
     return rows
 
 

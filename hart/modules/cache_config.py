@@ -47,8 +47,9 @@ class HARTCacheConfig:
         refresh_ratio: stage to the part of its tokens that is computed there although the stage is skipped; 0 where a
             stage is not named. Higher: slower, closer; 1 computes all.
         unselected: what tokens that are not refreshed contribute: 'reuse' the stored output, or 'nothing'. With
-            'nothing' they are not run at all: thresholds, their adaptation and schedule, estimator and keys and values
-            are without effect, and what picks branches, layers or rows is refused.
+            'nothing' they are not run at all where every branch may be spared, and thresholds are held against the
+            change of the latent map, for the whole stage; soft codes, and a choice of tokens by row or by branch, are
+            refused.
         token_selector: which tokens are refreshed: 'fastvar', 'change', 'centred_change', 'fhat_cosine', 'edge',
             'random' or a registered name.
         select_per_branch: select before every branch from its own input, as FastVAR does, instead of once per stage.

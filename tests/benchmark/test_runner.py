@@ -156,8 +156,11 @@ def test_an_interrupt_leaves_results_of_complete_rounds(pipeline, chosen, checkp
         again(pipeline, chosen, tmp_path, checkpoint_root)
     found = Results.from_json(tmp_path / "results.json")
     assert found.partial and [setting.name for setting in found.settings] == ["no-cache", *NAMES]
+    assert 0 < found.pictures < found.work.num_pictures
     assert len(Journal(tmp_path, json.loads((tmp_path / "run.json").read_text())).of(NAMES[0])) == 2
-    assert write_report(found, tmp_path).read_text().count("These results are partial") == 1
+    page = write_report(found, tmp_path).read_text()
+    assert page.count("These results are partial") == 1
+    assert f"{found.pictures} of {found.work.num_pictures} pictures." in page
 
 
 def test_a_torn_last_line_is_taken_out_and_any_other_is_named(finished, tmp_path):

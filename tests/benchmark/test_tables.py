@@ -1,8 +1,10 @@
 """CSV and Markdown of results."""
 
 import csv
+import json
 
 from hart.benchmark.tables import csv_rows, markdown_table, write_csv
+from hart.evaluation import ATTRIBUTES
 from tests.benchmark.conftest import setting
 
 
@@ -14,6 +16,8 @@ def test_csv_has_every_figure_once(results_of, tmp_path):
     assert rows[0]["psnr"] == "" and float(rows[1]["psnr"]) == 25.0
     assert float(rows[1]["speed_up_q3"]) == 1.52 and float(rows[1]["stage_4_seconds"]) == 0.3
     assert list(rows[0]) == list(csv_rows(results)[0])
+    assert [json.loads(row["config"]) for row in rows] == [one.config for one in results.settings]
+    assert {f"shows_{name}" for name in ATTRIBUTES} < set(rows[0])
 
 
 def test_markdown_puts_no_cache_first_and_then_the_fastest(results_of):

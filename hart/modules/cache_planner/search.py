@@ -109,8 +109,9 @@ def to_verify(tried: Sequence[Trial]) -> list[Trial]:
 def refine(studio: Studio, verifier: Verifier, verified: list[Verification], progress: bool) -> list[Trial]:
     """From the fastest treatment that keeps the budget, one step cheaper at a time as long as one step keeps it, too.
 
-    The search went by damage to the latent map; here the judge has the last word at every step. What is verified is
-    added to `verified`.
+    The search went by damage to the latent map; here the judge has the last word. The fastest step comes first: one
+    that fails is given up after few pictures, and one that does not leads farthest. What is verified is added to
+    `verified`.
 
     Returns:
         The trials of all steps.
@@ -125,7 +126,7 @@ def refine(studio: Studio, verifier: Verifier, verified: list[Verification], pro
             steps = [studio.trial(config, "refinement") for config in options if config not in known]
             tried += steps
             before, best = best, None
-            for step in sorted(steps, key=lambda trial: trial.damage):
+            for step in sorted(steps, key=lambda trial: trial.relative_seconds):
                 verified.append(verifier.verify(step))
                 bar.update()
                 if verified[-1].kept and verified[-1].speed_up > before.speed_up:
