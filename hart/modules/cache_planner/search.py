@@ -64,7 +64,7 @@ def _next_step(studio: Studio, current: Treatment, here: Trial) -> tuple[Step | 
     if best is None:
         return None, [tried for _, tried in options]
     others = [(treatment, studio.trial(treatment.config())) for treatment in other_selectors(best[0])]
-    best = min([best, *others], key=lambda step: step[1].damage)  # as many tokens, so the same time but for chance
+    best = _best(here, [best, *others]) or best
     return best, [tried for _, tried in options + others]
 
 
@@ -109,9 +109,9 @@ def to_verify(tried: Sequence[Trial]) -> list[Trial]:
 def refine(studio: Studio, verifier: Verifier, verified: list[Verification], progress: bool) -> list[Trial]:
     """From the fastest treatment that keeps the budget, one step cheaper at a time as long as one step keeps it, too.
 
-    The search went by damage to the latent map; here the judge has the last word, on token selectors, too. The fastest
-    step comes first: one that fails is given up after few pictures, and one that does not leads farthest. What is
-    verified is added to `verified`.
+    The search went by damage to the latent map; here the judge has the last word. The fastest step comes first: one
+    that fails is given up after few pictures, and one that does not leads farthest. What is verified is added to
+    `verified`.
 
     Returns:
         The trials of all steps.
@@ -122,7 +122,7 @@ def refine(studio: Studio, verifier: Verifier, verified: list[Verification], pro
     with tqdm(desc="refining", unit="setting", disable=not progress) as bar:
         while best is not None and (treatment := treatment_of(best.config, stages)) is not None:
             known = [found.config for found in verified]
-            options = [same.config() for step in cheaper(treatment) for same in (step, *other_selectors(step))]
+            options = [step.config() for step in cheaper(treatment)]
             steps = [studio.trial(config, "refinement") for config in options if config not in known]
             tried += steps
             before, best = best, None
