@@ -13,6 +13,7 @@ from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Trial
 from hart.modules.cache_planner.journal import PlanJournal
+from hart.modules.cache_planner.planner import confirm
 from hart.modules.cache_planner.prompts import split_prompts
 from hart.modules.cache_planner.search import front, refine, to_verify
 from hart.modules.cache_planner.studio import Painted, Studio
@@ -331,6 +332,34 @@ def test_what_was_kept_is_confirmed_up_to_the_first_that_is_kept_again():
     )
     found = Verifier.confirm(confirming, kept, trials)
     assert seen == [trials[2], trials[1]] and [one.kept for one in found] == [False, True]
+
+
+def test_slower_settings_are_verified_where_nothing_is_confirmed():
+    tried = [trial(seconds, damage, tag=str(seconds), drop_stages=[stage]) for seconds, damage, stage in
+             ((0.5, 3, 4), (0.7, 2, 16), (0.9, 1, 64))]  # fmt: skip
+
+    class Half:
+        """Keeps what is slow enough."""
+
+        def __init__(self, slow_enough):
+            self.slow_enough, self.looked_at = slow_enough, []
+
+        def verify(self, found):
+            self.looked_at.append(found.relative_seconds)
+            kept = found.relative_seconds >= self.slow_enough
+            return verification(1 / found.relative_seconds, kept).model_copy(update={"settings": found.settings})
+
+        progress = False
+        verify_in_turn, confirm = Verifier.verify_in_turn, Verifier.confirm
+
+    verifier, confirmer = Half(0.5), Half(0.9)
+    verified = verifier.verify_in_turn(to_verify(tried))
+    assert verifier.looked_at == [0.5]  # it is kept, and nothing is nearly as fast
+    confirmed = confirm(verifier, confirmer, verified, tried)
+    assert confirmer.looked_at == verifier.looked_at == [0.5, 0.7, 0.9]
+    assert [found.kept for found in confirmed] == [False, False, True]
+    nothing = confirm(Half(0.5), Half(2.0), [], tried)
+    assert len(nothing) == 3 and fastest_kept(nothing) is None
 
 
 def test_other_selectors_matter_where_a_part_is_run():

@@ -7,7 +7,8 @@ all that was tried, take what nothing else beats in time and damage, and every c
 fastest on, until one keeps the budget; those that are nearly as fast are painted, too. *Refine*: from the fastest that
 keeps the budget go on in steps that are cheaper still, as long as one of them keeps it. *Confirm*: who picks the best
 of many by one set of pictures is flattered by it; so what was kept paints a third set, the fastest first, and the first
-that keeps the budget there, too, is the proposal, with the figures of that set.
+that keeps the budget there, too, is the proposal, with the figures of that set. Where none does, slower settings are
+verified and confirmed.
 """
 
 import logging
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, fastest_kept
+from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner.journal import PlanJournal
 from hart.modules.cache_planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
@@ -100,7 +101,7 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
     verified = verifier.verify_in_turn(to_verify(tried))
     tried += refine(searching, verifier, verified, settings.progress)
     confirming = next(studios)
-    confirmed = Verifier(confirming, "confirmation", *budget).confirm(verified, tried)
+    confirmed = confirm(verifier, Verifier(confirming, "confirmation", *budget), verified, tried)
     chosen = fastest_kept(confirmed)
     painted = sum(studio.num_painted for studio in (searching, verifying, confirming))
     return CacheProposal(
@@ -116,6 +117,27 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
         cfg=settings.cfg,
         cost=_cost(model, settings, time.perf_counter() - begun, painted),
     )
+
+
+def confirm(
+    verifier: Verifier, confirmer: Verifier, verified: list[Verification], tried: Sequence[Trial]
+) -> list[Verification]:
+    """What was kept, on the third set; where nothing is confirmed, slower settings are verified until something is.
+
+    Args:
+        verifier, confirmer: of the second and the third set of pictures.
+        verified: what was verified so far; what is verified here is added.
+        tried: everything that the search painted.
+    """
+    confirmed = confirmer.confirm(verified, tried)
+    while fastest_kept(confirmed) is None:
+        known = [found.settings for found in verified]
+        more = verifier.verify_in_turn([trial for trial in to_verify(tried) if trial.settings not in known])
+        if not more:
+            break
+        verified += more
+        confirmed += confirmer.confirm(more, tried)
+    return confirmed
 
 
 def _warn_of_few(settings: PlanSettings) -> None:
@@ -209,4 +231,4 @@ def _machine(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
 
 
-__all__ = ["COUNTS", "PlanSettings", "fitting_presets", "plan"]
+__all__ = ["COUNTS", "PlanSettings", "confirm", "fitting_presets", "plan"]
