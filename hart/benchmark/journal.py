@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 RUN, BATCHES, PICTURES = "run.json", "batches.jsonl", "pictures"
 
-FORMAT = 2
+FORMAT = 3
 """Version of `run.json` and `batches.jsonl`; a run of another one is refused and says so."""
 
 
@@ -110,7 +110,7 @@ def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = (
     if not path.is_file():
         write_whole(path, json.dumps(plain | {"begun": begun}, indent=1) + "\n")
         return begun
-    found = _read_identity(path)
+    found = read_identity(path)
     begun = found.pop("begun", begun)
     for name in ignored:
         if found.get(name) != plain.get(name):
@@ -126,7 +126,12 @@ def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = (
     return str(begun)
 
 
-def _read_identity(path: Path) -> dict[str, Any]:
+def read_identity(path: Path) -> dict[str, Any]:
+    """What a file identifies.
+
+    Raises:
+        ValueError: it is no JSON, or of another version.
+    """
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -72,15 +72,15 @@ def _git_revision(folder: Path) -> str | None:
     Asked once: what a process runs is what it loaded, whatever is committed meanwhile.
     """
     try:
-        revision = _git(folder, "log", "-1", "--format=%H", "--", ".")
+        revision = _git(folder, "log", "-1", "--format=%H", "--", ".").decode().strip()
         changes = _git(folder, "diff", "HEAD", "--", ".")
-        return revision + (f"+changes-{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else "")
+        added = _git(folder, "ls-files", "--others", "--exclude-standard", "-z", "--", ".").split(b"\0")[:-1]
+        changes += b"".join(name + (folder / os.fsdecode(name)).read_bytes() for name in added)
+        return revision + (f"+changes-{hashlib.sha256(changes).hexdigest()[:8]}" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
+def _git(folder: Path, *arguments: str) -> bytes:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True, timeout=10)
+    return done.stdout

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hart.benchmark.journal import same_run
+from hart.benchmark.journal import RUN, read_identity, same_run
 from hart.benchmark.machine import this_machine
 from hart.benchmark.peers import peer_names, read_peer
 from hart.benchmark.results import Work
 from hart.benchmark.runner import identity
 from hart.benchmark.settings import NamedSetting, plan_setting
+from hart.benchmark.similarity import FILE as TABLE
 from hart.benchmark.similarity import measured_table, needs_table
 from hart.benchmark.work import WorkRequest, describe_work
 from hart.modules.cache.proposal import CacheProposal
@@ -26,6 +27,9 @@ PLAN_NAME = "plan"
 PLAN, STEPS, REQUEST = f"{PLAN_NAME}.json", f"{PLAN_NAME}.jsonl", f"{PLAN_NAME}_request.json"
 SEEDS_APART = 100_000
 """A plan paints with the run's first seed and so many more."""
+
+FEWEST_PROMPTS = 3
+"""One for each part of a plan."""
 
 
 def peer_configs(patch_nums: Sequence[int]) -> list[HARTCacheConfig]:
@@ -76,8 +80,8 @@ def planned_setting(
     Args:
         pipeline: what paints.
         asked: what to plan for.
-        request: seeds and guidance of the run; the plan is made with other seeds, and other captions of the embedded
-            model, than the run's.
+        request: seeds, guidance and prompts of the run; the plan is made with other seeds and other prompts than the
+            run's, as far as there are any.
         folder: of the run.
         checkpoint: where the pipeline was loaded from.
         progress: show bars.
@@ -94,13 +98,14 @@ def planned_setting(
     path = folder / PLAN
     work = describe_work(pipeline, checkpoint, request)
     seed = work.seed + SEEDS_APART
+    prompts = _prompts(request, work)
     folder.mkdir(parents=True, exist_ok=True)
-    same_run(folder / REQUEST, _identity(pipeline, asked, work), ("git_revision",) if any_revision else ())
+    _check_folder(folder, _identity(pipeline, asked, work, prompts), ("git_revision",) if any_revision else ())
     if not path.is_file():
         num_search, num_verify, num_confirm = asked.counts
         EnhancedHARTForT2I.from_hart(pipeline.model).plan_cache(
             asked.budget,
-            list(request.prompts) or None,
+            prompts,
             seed,
             num_search=num_search,
             num_verify=num_verify,
@@ -116,10 +121,42 @@ def planned_setting(
     return plan_setting(PLAN_NAME, CacheProposal.from_json(path))
 
 
-def _identity(pipeline: HARTPipeline, asked: PlanRequest, work: Work) -> dict[str, Any]:
+def _prompts(request: WorkRequest, work: Work) -> list[str] | None:
+    """Given prompts that the run does not paint, or all where too few are left; None where none were given."""
+    if not request.prompts:
+        return None
+    others = [prompt for prompt in request.prompts if prompt not in work.prompts]
+    if len(others) >= FEWEST_PROMPTS:
+        return others
+    logger.warning("the plan paints the prompts of the run, with other seeds, for there are too few others.")
+    return list(request.prompts)
+
+
+def _check_folder(folder: Path, identity: dict[str, Any], ignored: Sequence[str]) -> None:
+    """Whether a plan for this can lie here and be measured here; known before hours of planning."""
+    request, begun = folder / REQUEST, [name for name in (PLAN, STEPS) if (folder / name).is_file()]
+    if begun and not request.is_file():
+        raise ValueError(
+            f"output_dir {str(folder)!r} holds {begun[0]} and no {REQUEST} that says what it was planned for; choose "
+            "another folder, or measure a plan with --files."
+        )
+    has_run = (folder / RUN).is_file()
+    if not begun and not has_run:  # a request that was refused binds nobody
+        request.unlink(missing_ok=True)
+        (folder / TABLE).unlink(missing_ok=True)
+    if has_run:
+        settings = read_identity(folder / RUN)["settings"]
+        ours = {name: part for name, part in identity.items() if name != "plan"}
+        same_run(folder / RUN, ours | {"settings": settings}, ignored)
+        if PLAN_NAME not in settings:
+            raise ValueError(f"output_dir {str(folder)!r} holds a run without a plan; choose another folder.")
+    same_run(request, identity, ignored)
+
+
+def _identity(pipeline: HARTPipeline, asked: PlanRequest, work: Work, prompts: list[str] | None) -> dict[str, Any]:
     """What must be equal for a plan to be taken, or to go on."""
     candidates = None if asked.candidates is None else [config.to_dict() for config in asked.candidates]
-    plan = {"drop": asked.budget, "min_psnr": asked.min_psnr, "candidates": candidates}
+    plan = {"drop": asked.budget, "min_psnr": asked.min_psnr, "candidates": candidates, "prompts": prompts}
     plan |= dict(zip(COUNTS, asked.counts, strict=True))
     return identity([], work, this_machine(pipeline.device)) | {"plan": plan}
 

@@ -147,16 +147,31 @@ class _Run:
         return results
 
     def save_partly(self, qualities: Sequence[Quality]) -> None:
-        """Results so far; those of an earlier call that came to its end stay."""
-        path = self.journal.folder / RESULTS
-        if not path.is_file() or Results.from_json(path).partial:
+        """Results so far, unless those of an earlier call of this run say as much."""
+        old, judged = self._saved(), any(quality != Quality() for quality in qualities)
+        if old is None or old.pictures < self._pictures() or (judged and not _is_judged(old)):
             self.save(qualities, partial=True)
+
+    def _pictures(self) -> int:
+        return len(self.finished()[0].files)
+
+    def _saved(self) -> Results | None:
+        """What an earlier call of this run left; None where it left nothing that can be read."""
+        try:
+            found = Results.from_json(self.journal.folder / RESULTS)
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if found.begun == self.journal.begun else None
 
     def save_what_is_there(self) -> None:
         """Results of the complete rounds, unjudged; nothing where there are none, or the disk is full."""
         with suppress(OSError):
             if complete_rounds(self.journal, self.settings):
                 self.save_partly([Quality() for _ in self.settings])
+
+
+def _is_judged(results: Results) -> bool:
+    return any(setting.quality != Quality() for setting in results.settings)
 
 
 def complete_rounds(journal: Journal, settings: Sequence[NamedSetting]) -> set[int]:
@@ -172,7 +187,7 @@ def identity(settings: Sequence[NamedSetting], work: Work, machine: Machine) -> 
         "git_revision": machine.git_revision,
         "machine": {
             name: ours[name]
-            for name in ("processor", "cores", "accelerator", "platform", "python", "torch", "transformers", "hart")
+            for name in ("processor", "cores", "accelerator", "python", "torch", "transformers", "hart")
         },
         "settings": {setting.name: _by_content(setting.config.to_dict()) for setting in settings},
     }

@@ -7,6 +7,12 @@ from collections.abc import Hashable, Sequence
 
 from hart.evaluation.statistics import Z_95, wilson_interval
 
+STUDENT_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Quantiles for 1, 2, ... degrees of freedom."""
+
 
 def paired_drop(
     before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable] | None = None
@@ -16,7 +22,7 @@ def paired_drop(
     Scores of 0 and 1 alone get Newcombe's interval for paired shares (Statistics in Medicine 17, 1998, method 10),
     which has width even where no pair differs: that nothing changed in n pictures does not say that nothing ever does.
     Other scores get the normal interval of their mean. Where groups repeat, the interval reaches at least as far as
-    that of a mean over clusters.
+    that of a mean over clusters, or, where no score changed, as one of a picture of each.
 
     Args:
         before, after: scores of the same subjects, in the same order; at least one.
@@ -27,26 +33,40 @@ def paired_drop(
     """
     drops = [a - b for a, b in zip(before, after, strict=True)]
     value = statistics.fmean(drops)
-    if {*before, *after} <= {0, 1}:
-        low, high = _newcombe(before, after)
-    else:
-        half = Z_95 * statistics.stdev(drops) / math.sqrt(len(drops)) if len(drops) > 1 else 1.0
-        low, high = value - half, value + half
+    low, high = _limits(before, after)
     if groups is None or len(set(groups)) == len(groups):
         return value, low, high
+    if not any(drops):  # clusters that are all alike would leave no doubt
+        one_each = dict(zip(groups, zip(before, after, strict=True), strict=True))
+        return value, *_limits(*zip(*one_each.values(), strict=True))
     reach = _reach_over_clusters(drops, groups)
     return value, min(low, value - reach), max(high, value + reach)
 
 
+def _limits(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Of subjects that are all different."""
+    if {*before, *after} <= {0, 1}:
+        return _newcombe(before, after)
+    drops = [a - b for a, b in zip(before, after, strict=True)]
+    value = statistics.fmean(drops)
+    half = Z_95 * statistics.stdev(drops) / math.sqrt(len(drops)) if len(drops) > 1 else 1.0
+    return value - half, value + half
+
+
 def _reach_over_clusters(drops: Sequence[float], groups: Sequence[Hashable]) -> float:
-    """Half the normal interval of a mean whose members are alike within groups (Liang and Zeger, Biometrika, 1986)."""
+    """Half the interval of a mean whose members are alike within groups (Liang and Zeger, Biometrika, 1986)."""
     mean, sums = statistics.fmean(drops), defaultdict[Hashable, float](float)
     for drop, group in zip(drops, groups, strict=True):
         sums[group] += drop - mean
     if len(sums) == 1:
         return 1.0
     spread = sum(total * total for total in sums.values()) * len(sums) / (len(sums) - 1)
-    return Z_95 * math.sqrt(spread) / len(drops)
+    return _student(len(sums) - 1) * math.sqrt(spread) / len(drops)
+
+
+def _student(freedom: int) -> float:
+    """Student's quantile of a two-sided 95% interval; the normal one from some 30 degrees of freedom on."""
+    return STUDENT_95[freedom - 1] if freedom <= len(STUDENT_95) else Z_95
 
 
 def _newcombe(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Plans that are made before a run."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from hart.benchmark import __main__ as program
 from hart.benchmark.peers import peer_names
 from hart.benchmark.planning import PlanRequest, peer_configs, planned_setting
 from hart.benchmark.results import Results
+from hart.benchmark.runner import run_benchmark
+from hart.benchmark.settings import choose_settings
 from hart.benchmark.work import WorkRequest
 from hart.modules.cache.proposal import CacheProposal
 from hart.modules.cache_config import HARTCacheConfig
@@ -48,6 +51,18 @@ def test_a_plan_is_saved_and_taken_again(pipeline, checkpoint_root, tmp_path, mo
     ):
         with pytest.raises(ValueError, match=f"holds another run: {sentence}; choose another folder"):
             planned_setting(pipeline, replace(asked, **changed), *given)
+    with pytest.raises(ValueError, match=r"holds another run: work\.seed is 0 there and 1 here"):
+        planned_setting(pipeline, asked, replace(REQUEST, seed=1), *given[1:])
+    with pytest.raises(ValueError, match=r"plan.prompts.* is .* there and .* here"):
+        planned_setting(pipeline, asked, replace(REQUEST, prompts=("a cat", "a cow")), *given[1:])
+    there = json.loads((tmp_path / "plan_request.json").read_text())
+    (tmp_path / "plan_request.json").write_text(json.dumps(there | {"git_revision": "older"}))
+    with pytest.raises(ValueError, match="git_revision is 'older' there"):
+        planned_setting(pipeline, asked, *given)
+    assert planned_setting(pipeline, asked, *given, any_revision=True) == setting
+    (tmp_path / "plan_request.json").unlink()
+    with pytest.raises(ValueError, match=r"holds plan.json and no plan_request.json .* measure a plan with --files"):
+        planned_setting(pipeline, asked, *given)
     with pytest.raises(ValueError, match="compiled is True with a plan"):
         planned_setting(pipeline, asked, replace(REQUEST, compiled=True), *given[1:])
 
@@ -57,12 +72,39 @@ def test_a_plan_asks_for_three_numbers_of_pictures():
         PlanRequest(1.0, counts=(1, 2))
 
 
-def test_a_plan_paints_what_the_run_does_not(pipeline, checkpoint_root, tmp_path, monkeypatch):
+def test_a_request_that_was_refused_binds_nobody(pipeline, checkpoint_root, tmp_path):
+    with pytest.raises(ValueError, match="max_quality_drop is 5; allowed is"):
+        planned_setting(pipeline, PlanRequest(5, candidates=[]), REQUEST, tmp_path, str(checkpoint_root), False)
+    asked = PlanRequest(1.0, counts=(1, 1, 1), candidates=[])
+    assert planned_setting(pipeline, asked, REQUEST, tmp_path, str(checkpoint_root), False).kind == "plan"
+
+
+def test_a_folder_whose_run_cannot_take_the_plan_is_refused_before_planning(pipeline, checkpoint_root, tmp_path):
+    plain = choose_settings(SIDES, pipeline.model.config.depth, ["no-cache"])
+    quiet = {"memory": False, "progress": False, "speed_only": True}
+    run_benchmark(pipeline, plain, REQUEST, tmp_path, str(checkpoint_root), **quiet)
+    for request, sentence in (
+        (REQUEST, "holds a run without a plan; choose another folder"),
+        (replace(REQUEST, seed=3), "holds another run: work.seed is 0 there and 3 here"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            planned_setting(pipeline, PlanRequest(1.0), request, tmp_path, str(checkpoint_root))
+
+
+@pytest.mark.parametrize(
+    "given, planned",
+    [((), None), (("a cat", "a dog"), ["a cat", "a dog"]), (tuple("abcd"), ["b", "c", "d"])],
+)
+def test_a_plan_paints_what_the_run_does_not(pipeline, checkpoint_root, tmp_path, monkeypatch, given, planned):
     asked = {}
-    monkeypatch.setattr(EnhancedHARTForT2I, "plan_cache", lambda *_, **given: asked.update(given) or _NotSaved())
+    monkeypatch.setattr(
+        EnhancedHARTForT2I, "plan_cache", lambda *args, **kw: asked.update(kw, args=args) or _NotSaved()
+    )
+    request = replace(REQUEST, prompts=given)
     with pytest.raises(FileNotFoundError):
-        planned_setting(pipeline, PlanRequest(1.0, candidates=[]), REQUEST, tmp_path, str(checkpoint_root))
-    assert asked["kept_apart"] == {"a cat"} and asked["encode"] == pipeline.encode
+        planned_setting(pipeline, PlanRequest(1.0, candidates=[]), request, tmp_path, str(checkpoint_root))
+    assert asked["args"][2] == planned and asked["encode"] == pipeline.encode
+    assert len(asked["kept_apart"]) == 1  # the prompt of the run's one picture
     assert asked["journal"] == tmp_path / "plan.jsonl"
 
 

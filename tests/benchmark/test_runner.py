@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from hart.benchmark.assemble import Finished, hit_shares, paired_ratios, whole_batches
 from hart.benchmark.journal import FORMAT, Journal, first_difference
-from hart.benchmark.machine import differences, this_machine
+from hart.benchmark.machine import _git_revision, differences, this_machine
 from hart.benchmark.painter import BatchRecord, Painter, full_flops
+from hart.benchmark.quality import Judge
 from hart.benchmark.report import write_report
 from hart.benchmark.results import Quality, Results
 from hart.benchmark.runner import identity, run_benchmark
@@ -161,6 +163,45 @@ def test_an_interrupt_leaves_results_of_complete_rounds(pipeline, chosen, checkp
     page = write_report(found, tmp_path).read_text()
     assert page.count("These results are partial") == 1
     assert f"{found.pictures} of {found.work.num_pictures} pictures." in page
+
+
+def test_an_interrupt_keeps_what_says_more(pipeline, chosen, checkpoint_root, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    judged = again(pipeline, chosen, tmp_path, checkpoint_root)
+    path = tmp_path / "results.json"
+    with monkeypatch.context() as patched:
+        patched.setattr(Judge, "judge", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            again(pipeline, chosen, tmp_path, checkpoint_root)
+        assert Results.from_json(path) == judged
+        for other in ("{torn", judged.model_copy(update={"begun": "earlier"}).model_dump_json()):
+            path.write_text(other)  # nothing that says anything of this run
+            with pytest.raises(KeyboardInterrupt):
+                again(pipeline, chosen, tmp_path, checkpoint_root)
+            assert Results.from_json(path).partial
+    monkeypatch.setattr("hart.benchmark.runner.measure_memory", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(pipeline, chosen, REQUEST, tmp_path, checkpoint_root, progress=False)
+    assert Results.from_json(path).settings[1].quality == judged.settings[1].quality  # judged by now
+
+
+def test_revisions_tell_changed_and_new_files(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *arguments], check=True)
+
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("1")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    ask = _git_revision.__wrapped__
+    clean = ask(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "b.py").write_bytes(b"\x9d")
+    added = ask(tmp_path)
+    (tmp_path / "a.py").write_text("2")
+    assert added.startswith(f"{clean}+changes-") and ask(tmp_path) not in (clean, added)
 
 
 def test_a_torn_last_line_is_taken_out_and_any_other_is_named(finished, tmp_path):

@@ -42,7 +42,17 @@ def test_pictures_of_one_prompt_count_less_than_pictures_of_many():
 
 def test_clusters_get_the_robust_interval():
     # Two prompts, two pictures each, drops .2 .2 and 0 0: sums of deviations .2 and -.2, so the standard error is
-    # sqrt(2 (.04 + .04)) / 4 = .1.
+    # sqrt(2 (.04 + .04)) / 4 = .1; Student's quantile for one degree of freedom is 12.7.
     value, low, high = paired_drop([0.9, 0.9, 0.5, 0.5], [0.7, 0.7, 0.5, 0.5], list("aabb"))
     assert value == pytest.approx(0.1)
-    assert (low, high) == (pytest.approx(0.1 - 0.196, abs=1e-3), pytest.approx(0.1 + 0.196, abs=1e-3))
+    assert (low, high) == (pytest.approx(0.1 - 1.27, abs=1e-2), pytest.approx(0.1 + 1.27, abs=1e-2))
+    # Forty prompts, half of which lost .2: a standard error of .1 sqrt(40 / 39) / sqrt(40) and the normal quantile.
+    before, after = [0.9, 0.9] * 40, [0.7, 0.7] * 20 + [0.9, 0.9] * 20
+    value, low, high = paired_drop(before, after, [index // 2 for index in range(80)])
+    assert high - value == pytest.approx(value - low) == pytest.approx(1.96 * 0.1 / 39**0.5, abs=1e-4)
+
+
+def test_prompts_that_repeat_leave_as_much_doubt_as_one_picture_of_each():
+    before = [1, 1, 0] * 2
+    assert paired_drop(before, before, list("abcabc")) == paired_drop([1, 1, 0], [1, 1, 0])
+    assert paired_drop(before, before)[2] < paired_drop(before, before, list("abcabc"))[2]

@@ -99,9 +99,10 @@ class CacheProposal(BaseModel):
         max_quality_drop, min_psnr: the budget; None: no floor.
         judged_by: what scored the pictures.
         tried: everything that the search painted, in its order.
-        verified: what was painted on other prompts: fastest in the search first, then steps from the fastest kept.
+        verified: what was painted on other prompts: fastest in the search first, then steps from the fastest kept, then
+            slower ones where nothing of these was confirmed.
         confirmed: those that the verification kept, painted on prompts of their own, fastest first up to the first that
-            keeps the budget there, too.
+            keeps the budget there, too. The more were looked at before it, the more its figures flatter it.
         seed, cfg: how it painted.
         cost: what it took.
     """
