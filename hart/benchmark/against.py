@@ -37,7 +37,8 @@ def compare_runs(results: Results, other: Results) -> str:
     for one, two in pairs:
         name = one.name if one.config == two.config else f"{one.name} (other settings there)"
         cells = [column(setting) for column in columns.values() for setting in (one, two)]
-        lines += _row([name, *cells, _differs(one, two, not pictures)])
+        is_faster = one.speed_up.is_apart(two.speed_up, results.rounds, other.rounds)
+        lines += _row([name, *cells, _differs(one, two, is_faster, not pictures)])
     return "\n".join(lines)
 
 
@@ -91,11 +92,9 @@ def _psnr(setting: Setting) -> str:
     return "" if decibels is None else figure(decibels, 1, " dB")
 
 
-def _differs(one: Setting, two: Setting, same_pictures: bool) -> str:
-    """Figures whose intervals (quartiles, of the speed-up) do not meet; what is not named is within chance."""
-    apart = []
-    if one.speed_up.q1 > two.speed_up.q3 or two.speed_up.q1 > one.speed_up.q3:
-        apart.append("speed-up")
+def _differs(one: Setting, two: Setting, in_speed: bool, same_pictures: bool) -> str:
+    """Figures whose intervals (notches, of the speed-up) do not meet; what is not named is within chance."""
+    apart = ["speed-up"] if in_speed else []
     for name, words in (("prompt_score", "prompt score"), ("psnr", "PSNR")):
         here, there = getattr(one.quality, name), getattr(two.quality, name)
         if same_pictures and None not in (here, there) and (here.low > there.high or there.low > here.high):

@@ -1,6 +1,7 @@
 """What a benchmark found, in the shape that its JSON has; report, tables and recorded runs are made of nothing else."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,9 @@ from hart.utils.records import first_problem
 
 FORMAT = 1
 """Version of the JSON; a reader refuses any other and says so."""
+
+NOTCH = 1.57
+"""Half of a notch, in interquartile ranges over the root of the number of values."""
 
 Kind = Literal["preset", "peer", "file", "sweep", "plan"]
 Goal = Literal["speed", "balance", "quality", "memory"]
@@ -27,6 +31,14 @@ class Spread(_Part):
     median: float
     q1: float
     q3: float
+
+    def is_apart(self, other: "Spread", rounds: int, other_rounds: int) -> bool:
+        """Whether two medians of so many rounds differ by more than chance.
+
+        Their notches do not meet (McGill, Tukey and Larsen, Variations of box plots, The American Statistician, 1978).
+        """
+        reach = NOTCH * ((self.q3 - self.q1) / math.sqrt(rounds) + (other.q3 - other.q1) / math.sqrt(other_rounds))
+        return abs(self.median - other.median) > reach
 
 
 class Interval(_Part):
@@ -212,6 +224,11 @@ class Results(_Part):
     def pictures(self) -> int:
         """How many pictures of every setting the figures are of."""
         return self.work.num_pictures if self.num_painted is None else self.num_painted
+
+    @property
+    def rounds(self) -> int:
+        """How many batches of every setting the figures are of."""
+        return math.ceil(self.pictures / self.work.batch_size)
 
     def setting(self, name: str) -> Setting:
         """The setting of this name.

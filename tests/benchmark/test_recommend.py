@@ -60,7 +60,17 @@ def test_what_so_few_pictures_cannot_show_is_said(results_of):
 
 def test_ties_are_said(results_of):
     found = by_goal(results_of(setting("no-cache", 1.0, 0.0), setting("one", 1.30, 0.001), setting("two", 1.29, 0.001)))
-    assert found["speed"].setting == "one" and "within the quartiles as fast: two" in found["speed"].why
+    assert found["speed"].setting == "one" and "but for chance as fast: two" in found["speed"].why
+
+
+def test_of_equally_fast_settings_the_nearest_is_chosen(results_of):
+    plain, far, slow = setting("no-cache", 1.0, 0.0), setting("far", 1.31, 0.0, 25.5), setting("slow", 1.2, 0.0, 29.0)
+    near = setting("near", 1.30, 0.0, 26.5)
+    found = by_goal(results_of(plain, far, near, slow))["balance"]
+    assert found.setting == "near" and "but for chance as fast as the fastest (far)" in found.why
+    assert "slow" not in found.why
+    many = results_of(plain, far, near, slow, prompts=("a cat",) * 400)  # in so many rounds .01 is more than chance
+    assert by_goal(many)["balance"].setting == "far"
 
 
 def test_peaks_that_differ_by_chance_are_equal_and_the_fastest_of_them_is_chosen(results_of):
