@@ -18,7 +18,7 @@ GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
 PLOT = Path(__file__).parents[1] / "docs" / "frontier.svg"
 REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report_assets" / "report.css"
 PIXELS_PER_PLACE = 16
-EMBEDDED, STUDY, LATE = "embedded.json", "study.json", "late.json"
+EMBEDDED, STUDY = "embedded.json", "study.json"
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
     "12 layers, width 512, 14 stages": "mid-14.json",
@@ -29,7 +29,7 @@ SPEED_RUNS = {
 
 def tables() -> Iterator[tuple[str, str]]:
     """Name and Markdown of every table whose run is recorded."""
-    for title, name in (("quality and speed", EMBEDDED), ("study", STUDY), ("late", LATE)):
+    for title, name in (("quality and speed", EMBEDDED), ("study", STUDY)):
         if (RUNS / name).exists():
             yield title, markdown_table(Results.from_json(RUNS / name))
     yield "speed", speed_table()

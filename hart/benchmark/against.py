@@ -37,8 +37,8 @@ def compare_runs(results: Results, other: Results) -> str:
     for one, two in pairs:
         name = one.name if one.config == two.config else f"{one.name} (other settings there)"
         cells = [column(setting) for column in columns.values() for setting in (one, two)]
-        is_faster = one.speed_up.is_apart(two.speed_up, results.rounds, other.rounds)
-        lines += _row([name, *cells, _differs(one, two, is_faster, not pictures)])
+        in_speed = one.speed_up.is_apart(two.speed_up, results.rounds, other.rounds)
+        lines += _row([name, *cells, _differs(one, two, in_speed, not pictures)])
     return "\n".join(lines)
 
 

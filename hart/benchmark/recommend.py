@@ -100,15 +100,13 @@ def _fastest(goal: Goal, allowed: Sequence[Setting], among: str, rounds: int) ->
     if fastest is allowed[0]:
         why = f"Nothing measured is faster than no-cache {among}."
         return Recommendation(goal=goal, setting=fastest.name, why=why)
-    ties = [s for s in allowed[1:] if s is fastest or not s.speed_up.is_apart(fastest.speed_up, rounds, rounds)]
+    ties = [s for s in allowed[1:] if not s.speed_up.is_apart(fastest.speed_up, rounds, rounds)]
     best = max(ties, key=_nearness)
-    speed, first = (
-        best.speed_up,
-        "the fastest" if best is fastest else f"but for chance as fast as the fastest ({fastest.name})",
-    )
+    speed, others = best.speed_up, [s for s in ties if s is not best and s is not fastest]
+    rank = "the fastest" if best is fastest else f"but for chance as fast as the fastest ({fastest.name})"
     why = (
-        f"{speed.median:.2f}x as fast as no-cache (quartiles {speed.q1:.2f} to {speed.q3:.2f}), {first} {among}; "
-        f"{_quality_words(best)}{_tie_words([s for s in ties if s not in (best, fastest)])}."
+        f"{speed.median:.2f}x as fast as no-cache (quartiles {speed.q1:.2f} to {speed.q3:.2f}), {rank} {among}; "
+        f"{_quality_words(best)}{_tie_words(others)}."
     )
     return Recommendation(goal=goal, setting=best.name, why=why)
 

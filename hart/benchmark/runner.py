@@ -148,12 +148,13 @@ class _Run:
 
     def save_partly(self, qualities: Sequence[Quality]) -> None:
         """Results so far, unless those of an earlier call of this run say as much."""
-        old, judged = self._saved(), any(quality != Quality() for quality in qualities)
-        if old is None or old.pictures < self._pictures() or (judged and not _is_judged(old)):
+        old = self._saved()
+        if (
+            old is None
+            or old.pictures < len(self.finished()[0].files)
+            or (_are_judged(qualities) and not _are_judged([setting.quality for setting in old.settings]))
+        ):
             self.save(qualities, partial=True)
-
-    def _pictures(self) -> int:
-        return len(self.finished()[0].files)
 
     def _saved(self) -> Results | None:
         """What an earlier call of this run left; None where it left nothing that can be read."""
@@ -170,8 +171,8 @@ class _Run:
                 self.save_partly([Quality() for _ in self.settings])
 
 
-def _is_judged(results: Results) -> bool:
-    return any(setting.quality != Quality() for setting in results.settings)
+def _are_judged(qualities: Sequence[Quality]) -> bool:
+    return any(quality != Quality() for quality in qualities)
 
 
 def complete_rounds(journal: Journal, settings: Sequence[NamedSetting]) -> set[int]:

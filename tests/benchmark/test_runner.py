@@ -18,10 +18,11 @@ from hart.benchmark.results import Quality, Results
 from hart.benchmark.runner import identity, run_benchmark
 from hart.benchmark.settings import NamedSetting, choose_settings
 from hart.benchmark.similarity import _prompts as calibration_prompts
-from hart.benchmark.work import WorkRequest, scenes_of, tensors_digest, weights_digest
+from hart.benchmark.work import WorkRequest, scenes_of, weights_digest
 from hart.evaluation import parse_caption
 from hart.evaluation.scenes import is_held_out
 from hart.modules.cache_config import HARTCacheConfig
+from hart.utils.digest import tensors_digest
 from tests.benchmark.conftest import setting as made_up
 
 REQUEST = WorkRequest(num_pictures=3, batch_size=2, prompts=("a cat", "a dog"), seed=5)

@@ -89,8 +89,9 @@ def cheaper(treatment: Treatment) -> Iterator[Treatment]:
     not see what lies between.
     """
     for index, share in enumerate(treatment.shares):
-        for level in [level for level in SHARES if level < share][:1]:
-            yield replace(treatment, shares=(*treatment.shares[:index], level, *treatment.shares[index + 1 :]))
+        lower = [level for level in SHARES if level < share]
+        if lower:
+            yield replace(treatment, shares=(*treatment.shares[:index], lower[0], *treatment.shares[index + 1 :]))
     guided = [
         stage
         for stage, share in zip(treatment.stages, treatment.shares, strict=True)

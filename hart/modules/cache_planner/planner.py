@@ -174,11 +174,7 @@ def _identity(
         "judged_by": judged_by,
         "model": model.config.name_or_path,
         "weights": tensors_digest(model),
-        "device": str(model.device),
-        "dtype": str(model.dtype),
-        "threads": torch.get_num_threads(),
-        "machine": _machine(model.device),
-        "torch": str(torch.__version__),
+        **_where(model),
     }
 
 
@@ -212,23 +208,26 @@ def _preset(name: str, sides: Sequence[int]) -> HARTCacheConfig | None:
 
 
 def _cost(model: "EnhancedHARTForT2I", settings: PlanSettings, seconds: float, pictures: int) -> PlanCost:
-    device = model.device
     return PlanCost(
         seconds=round(seconds, 1),
         pictures=pictures,
         num_search=settings.num_search,
         num_verify=settings.num_verify,
         num_confirm=settings.num_confirm,
-        device=str(device),
-        dtype=str(model.dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        machine=_machine(device),
-        torch=str(torch.__version__),
+        **_where(model),
     )
 
 
-def _machine(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
+def _where(model: "EnhancedHARTForT2I") -> dict[str, Any]:
+    """What times depend on beside the settings."""
+    device = model.device
+    return {
+        "device": str(device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform(),
+        "torch": str(torch.__version__),
+    }
 
 
 __all__ = ["COUNTS", "PlanSettings", "confirm", "fitting_presets", "plan"]
