@@ -174,7 +174,7 @@ def correlations(samples: Sequence[Sample], name: str) -> dict[str, float]:
 
 def rank(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's rank correlation; 0 where one side is constant."""
-    if max(b) - min(b) < 1e-9:
+    if min(max(side) - min(side) for side in (a, b)) < 1e-9:
         return 0.0
     return round(float(spearmanr(a, b).statistic), 3)
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hart.benchmark.report_frontier import psnr_frontier
 from hart.benchmark.results import Results
@@ -18,7 +19,9 @@ GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
 PLOT = Path(__file__).parents[1] / "docs" / "frontier.svg"
 REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report_assets" / "report.css"
 PIXELS_PER_PLACE = 16
-EMBEDDED, STUDY = "embedded.json", "study.json"
+EXPONENTS = ("seconds_exponent", "peak_gib_exponent")
+EMBEDDED = "embedded.json"
+QUALITY_RUNS = {"quality and speed": EMBEDDED, "late": "late.json", "study": "study.json"}
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
     "12 layers, width 512, 14 stages": "mid-14.json",
@@ -29,17 +32,13 @@ SPEED_RUNS = {
 
 def tables() -> Iterator[tuple[str, str]]:
     """Name and Markdown of every table whose run is recorded."""
-    for title, name in (("quality and speed", EMBEDDED), ("study", STUDY)):
-        if (RUNS / name).exists():
-            yield title, markdown_table(Results.from_json(RUNS / name))
+    for title, name in QUALITY_RUNS.items():
+        yield title, markdown_table(Results.from_json(RUNS / name))
     yield "speed", speed_table()
-    if (RUNS / "scaling.json").exists():
-        yield "scaling", scaling_table()
-    if (RUNS / "selectors.json").exists():
-        yield "selectors", selector_table()
-    if (RUNS / "estimators.json").exists():
-        yield "estimators", estimator_table()
-        yield "metrics", metric_table()
+    yield "scaling", scaling_table()
+    yield "selectors", selector_table()
+    yield "estimators", estimator_table()
+    yield "metrics", metric_table()
 
 
 def speed_table() -> str:
@@ -72,14 +71,18 @@ def scaling_table() -> str:
     lines = ["| setting | " + " | ".join(heads) + " | seconds grow with | memory grows with |"]
     lines.append("|---" * (len(heads) + 3) + "|")
     for setting in found["settings"]:
-        cells = [f"{p['seconds']:.2f} s, {p['speed_up']:.2f}x, {_gib(p['peak_gib'])}" for p in setting["points"]]
-        powers = [f"tokens^{setting[name]}" for name in ("seconds_exponent", "peak_gib_exponent")]
+        points = {point["tokens"]: point for point in setting["points"]}
+        cells = [_scaling_cell(points.get(run["tokens"])) for run in found["runs"]]
+        powers = ["" if setting[name] is None else f"tokens^{setting[name]}" for name in EXPONENTS]
         lines.append(f"| {setting['name']} | " + " | ".join(cells + powers) + " |")
     return "\n".join(lines)
 
 
-def _gib(size: float | None) -> str:
-    return "memory not measured" if size is None else f"{size:.2f} GiB"
+def _scaling_cell(point: dict[str, Any] | None) -> str:
+    if point is None:
+        return ""
+    peak = "memory not measured" if point["peak_gib"] is None else f"{point['peak_gib']:.2f} GiB"
+    return f"{point['seconds']:.2f} s, {point['speed_up']:.2f}x, {peak}"
 
 
 def selector_table() -> str:

@@ -1,4 +1,4 @@
-"""Seconds per picture by part, beside the matrix-product peak of the same run: `python benchmarks/paint_time.py`.
+"""Seconds per call by part, beside the matrix-product peak of the same run: `python benchmarks/paint_time.py`.
 
 Prints JSON: medians over repetitions after a warm-up. Operations are those of the transformer's blocks, attention
 included.

@@ -57,8 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--plan_psnr", type=float, metavar="DB", help="least median PSNR of the plan (default: none)")
     parser.add_argument(
-        "--plan_pictures", type=int, nargs=3, default=[12, 100, 200], metavar=("SEARCH", "VERIFY", "CONFIRM"),
-        help="pictures of the plan's search, of its verification and of its confirmation (default: 12 100 200)",
+        "--plan_pictures", type=int, nargs=3, default=[12, None, None], metavar=("SEARCH", "VERIFY", "CONFIRM"),
+        help="pictures of the plan's search, of its verification and of its confirmation (default: 12, and for each of "
+        "the others as many as the drop needs: 500 for 0.01; 32 where the latent map judges)",
     )  # fmt: skip
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")

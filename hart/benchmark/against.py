@@ -37,8 +37,8 @@ def compare_runs(results: Results, other: Results) -> str:
     for one, two in pairs:
         name = one.name if one.config == two.config else f"{one.name} (other settings there)"
         cells = [column(setting) for column in columns.values() for setting in (one, two)]
-        in_speed = one.speed_up.is_apart(two.speed_up, results.rounds, other.rounds)
-        lines += _row([name, *cells, _differs(one, two, in_speed, not pictures)])
+        speed = _differs_in_speed(one, two, results.rounds, other.rounds)
+        lines += _row([name, *cells, _differs(one, two, speed, not pictures)])
     return "\n".join(lines)
 
 
@@ -92,9 +92,16 @@ def _psnr(setting: Setting) -> str:
     return "" if decibels is None else figure(decibels, 1, " dB")
 
 
-def _differs(one: Setting, two: Setting, in_speed: bool, same_pictures: bool) -> str:
-    """Figures whose intervals (notches, of the speed-up) do not meet; what is not named is within chance."""
-    apart = ["speed-up"] if in_speed else []
+def _differs_in_speed(one: Setting, two: Setting, rounds: int, other_rounds: int) -> list[str]:
+    """The speed-up where the notches do not meet; of one round nobody knows."""
+    if min(rounds, other_rounds) < 2:
+        return ["speed-up not known (one round)"]
+    return ["speed-up"] if one.speed_up.is_apart(two.speed_up, rounds, other_rounds) else []
+
+
+def _differs(one: Setting, two: Setting, speed: list[str], same_pictures: bool) -> str:
+    """Figures whose intervals do not meet; what is not named is within chance."""
+    apart = list(speed)
     for name, words in (("prompt_score", "prompt score"), ("psnr", "PSNR")):
         here, there = getattr(one.quality, name), getattr(two.quality, name)
         if same_pictures and None not in (here, there) and (here.low > there.high or there.low > here.high):

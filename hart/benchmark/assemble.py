@@ -10,7 +10,6 @@ from hart.benchmark.memory import memory_of
 from hart.benchmark.painter import BatchRecord
 from hart.benchmark.results import Quality, Setting, Spread, Work
 from hart.benchmark.settings import NamedSetting
-from hart.benchmark.similarity import FILE as TABLE_FILE
 from hart.modules.cache_benchmark import spread
 
 
@@ -28,18 +27,21 @@ class Finished:
         return [file for record in self.records for file in record.files]
 
 
-def assemble(finished: Sequence[Finished], work: Work, qualities: Sequence[Quality]) -> list[Setting]:
+def assemble(
+    finished: Sequence[Finished], work: Work, qualities: Sequence[Quality], table: Path | None = None
+) -> list[Setting]:
     """The figures of every setting; the first is no-cache, which the others are compared with.
 
     Args:
         finished: the settings, each with as many pictures as the others.
         work: what was painted.
         qualities: what was judged of each.
+        table: the run's own table of similarities, which settings then name relative to its folder.
     """
-    return [_setting(one, finished[0], work, quality) for one, quality in zip(finished, qualities, strict=True)]
+    return [_setting(one, finished[0], work, quality, table) for one, quality in zip(finished, qualities, strict=True)]
 
 
-def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Setting:
+def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table: Path | None) -> Setting:
     records, whole = one.records, whole_batches(one.records)
     cache_peak = max(record.cache_peak_bytes for record in records)
     hit_count, decisions = (sum(getattr(record, name) for record in records) for name in ("hit_count", "decisions"))
@@ -49,7 +51,7 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Se
         kind=one.setting.kind,
         why=one.setting.why,
         run_tag=one.setting.config.run_tag(),
-        config=portable(one.setting.config.to_dict()),
+        config=portable(one.setting.config.to_dict(), table),
         batch_seconds=_spread([record.seconds for record in whole]),
         speed_up=_spread(paired_ratios(plain.records, records)),
         parts={part: _spread([record.parts[part] for record in whole]) for part in whole[0].parts},
@@ -70,11 +72,11 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality) -> Se
     )
 
 
-def portable(config: dict[str, Any]) -> dict[str, Any]:
+def portable(config: dict[str, Any], table: Path | None) -> dict[str, Any]:
     """Settings that name the run's own table relative to its folder, so that results of two folders compare."""
-    path = config.get("sim_path")
-    own = path is not None and Path(path).name == TABLE_FILE
-    return config | {"sim_path": TABLE_FILE} if own else config
+    path = config["sim_path"]
+    own = table is not None and path is not None and Path(path).resolve() == table.resolve()
+    return config | {"sim_path": table.name} if own else config
 
 
 def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:
@@ -83,9 +85,11 @@ def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:
 
 
 def paired_ratios(plain: Sequence[BatchRecord], other: Sequence[BatchRecord]) -> list[float]:
-    """No-cache's seconds over another setting's, round by round."""
-    seconds = {record.index: record.seconds for record in plain}
-    return [seconds[record.index] / record.seconds for record in other]
+    """No-cache's seconds over another setting's, round by round; of rounds that a kill split only where all are."""
+    theirs = {record.index: record for record in plain}
+    pairs = [(theirs[record.index], record) for record in other]
+    whole = [(there, here) for there, here in pairs if there.session == here.session]
+    return [there.seconds / here.seconds for there, here in whole or pairs]
 
 
 def computed_shares(one: Finished, plain: Finished, work: Work) -> dict[str, float]:

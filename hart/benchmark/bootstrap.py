@@ -1,8 +1,8 @@
 """How sure a figure is: 95% intervals over pictures, or over prompts where prompts repeat.
 
 Shares of pictures get the intervals of counts (Wilson; Newcombe for the difference of pairs), which have width even
-where every picture came out alike; other figures get the percentiles of the bootstrap, and distances
-of sets its reflected percentiles.
+where every picture came out alike; other figures get the percentiles of the bootstrap, and distances of sets its
+reflected percentiles.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,24 +75,24 @@ def reflected_limits(
 def score_interval(shown: Sequence[float], groups: Sequence[str]) -> Interval:
     """Share of pictures that show their prompt (each 0 or 1).
 
-    Where prompts repeat, the bootstrap over prompts stands beside Wilson's interval, and what reaches farther counts.
+    Where prompts repeat, the bootstrap over prompts stands beside Wilson's interval, and what reaches farther counts;
+    where all pictures came out alike, Wilson's is that of one picture of each prompt.
     """
+    value, prompts = float(np.mean(shown)), len(set(groups))
+    if value in (0, 1):
+        low, high = wilson_interval(round(value * prompts), prompts)
+        return Interval(value=value, low=low, high=high)
     low, high = wilson_interval(int(sum(shown)), len(shown))
-    return _with_groups(Interval(value=float(np.mean(shown)), low=low, high=high), shown, groups)
+    if prompts == len(groups):
+        return Interval(value=value, low=low, high=high)
+    by_prompt = bootstrap_interval(shown, groups=groups)
+    return Interval(value=value, low=min(low, by_prompt.low), high=max(high, by_prompt.high))
 
 
 def drop_interval(before: Sequence[float], after: Sequence[float], groups: Sequence[str]) -> Interval:
-    """What the share lost between two looks at the same prompts and seeds, as `score_interval` does it."""
-    value, low, high = paired_drop(before, after)
-    drops = [a - b for a, b in zip(before, after, strict=True)]
-    return _with_groups(Interval(value=value, low=low, high=high), drops, groups)
-
-
-def _with_groups(found: Interval, values: Sequence[float], groups: Sequence[str]) -> Interval:
-    if len(set(groups)) == len(groups):
-        return found
-    by_group = bootstrap_interval(values, groups=groups)
-    return Interval(value=found.value, low=min(found.low, by_group.low), high=max(found.high, by_group.high))
+    """What the share lost between two looks at the same prompts and seeds, see `paired_drop`."""
+    value, low, high = paired_drop(before, after, groups)
+    return Interval(value=value, low=low, high=high)
 
 
 def _draws(groups: Sequence[Any], count: int) -> Iterator[NDArray[np.intp]]:

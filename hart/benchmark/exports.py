@@ -59,9 +59,9 @@ def export_mjhq(results: Results, folder: Path, target: Path) -> Path:
         for index, picture in enumerate(pictures):
             digest = hashlib.sha1(f"{picture.prompt} {index}".encode(), usedforsecurity=False).hexdigest()
             own = picture.entry.get("name")
-            name = digest if own is None else f"{own}-{picture.sample}" if picture.sample else str(own)
+            name = _plain(digest if own is None else f"{own}-{picture.sample}" if picture.sample else str(own))
             category = str(picture.entry.get("category", "unsorted"))
-            _copy(picture.file, target / setting / _plain(category) / _plain(name))
+            _copy(picture.file, target / setting / _plain(category) / name)
             meta[name] = {"category": category, "prompt": picture.prompt}
         _write(target / setting / "meta_data.json", json.dumps(meta, indent=1) + "\n")
     return target

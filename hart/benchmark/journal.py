@@ -7,6 +7,7 @@ pictures. A batch counts once its line is whole; its pictures are written before
 import json
 import logging
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from hart.benchmark.painter import BatchRecord
 from hart.benchmark.pictures import save_picture
 from hart.benchmark.settings import NamedSetting
+from hart.benchmark.similarity import FILE as TABLE
 from hart.utils.files import write_whole
 from hart.utils.records import first_problem
 
@@ -32,6 +34,8 @@ FORMAT = 3
 class Journal:
     """The finished batches of a run in a folder, and when it was `begun`.
 
+    A run that was refused before its first batch binds nobody: another one may take its folder.
+
     Args:
         folder: the output folder; made where it is missing.
         identity: what must be equal for a run to go on: settings, work and machine as plain values.
@@ -45,7 +49,15 @@ class Journal:
     def __init__(self, folder: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()):
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.begun = same_run(folder / RUN, identity, ignored)
+        try:
+            self.begun = same_run(folder / RUN, identity, ignored)
+        except OtherRunError:
+            if has_begun(folder):
+                raise
+            for name in (RUN, TABLE):
+                (folder / name).unlink(missing_ok=True)
+            self.begun = same_run(folder / RUN, identity, ignored)
+        self.session = uuid.uuid4().hex[:8]
         self.batches = self._read()
 
     def record(self, setting: str, index: int) -> BatchRecord | None:
@@ -61,10 +73,11 @@ class Journal:
 
         Args:
             setting: which painted it.
-            record: what it took; its `files` are set here.
+            record: what it took; its `files` and `session` are set here.
             images: pictures [B, 3, H, W] in 0 to 1.
             first: number of the batch's first picture in the run.
         """
+        record.session = self.session
         for row, image in enumerate(images):
             path = self.folder / PICTURES / setting.slug / f"{first + row:05d}"
             record.files.append(save_picture(image, path).relative_to(self.folder).as_posix())
@@ -85,12 +98,27 @@ class Journal:
             if not line.endswith("\n"):  # torn: lines are written with their end
                 break
             record = _parsed(line, number, path)
-            if all((self.folder / file).is_file() for file in record.files):
+            if all(_is_there(self.folder / file) for file in record.files):
                 records[record.setting, record.index] = record
                 whole.append(line)
         if "".join(whole) != text:
             write_whole(path, "".join(whole))
         return records
+
+
+def _is_there(picture: Path) -> bool:
+    """Whether a picture outlived a power cut."""
+    return picture.is_file() and picture.stat().st_size > 0
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run in a folder has finished a batch."""
+    batches = folder / BATCHES
+    return batches.is_file() and batches.stat().st_size > 0
+
+
+class OtherRunError(ValueError):
+    """A folder holds other work than what is to go on in it."""
 
 
 def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()) -> str:
@@ -102,7 +130,8 @@ def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = (
         ignored: names in it that may differ; a warning says so.
 
     Raises:
-        ValueError: the file is of other work (the message names the first difference), or cannot be read.
+        OtherRunError: the file is of other work; the message names the first difference.
+        ValueError: it cannot be read.
     """
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     plain = json.loads(json.dumps(dict(identity) | {"format": FORMAT}))
@@ -119,7 +148,7 @@ def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = (
     difference = first_difference(found, plain)
     if difference is not None:
         where, there, here = difference
-        raise ValueError(
+        raise OtherRunError(
             f"output_dir {str(path.parent)!r} holds another run: {where} is {there!r} there and {here!r} here; choose "
             "another folder, or go on with the same settings, code and machine."
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from hart.benchmark.peak import measure_peak
@@ -30,8 +31,11 @@ def measure_memory(
 ) -> dict[str, dict[str, Any]]:
     """What `measure_peak` finds, by setting; what an earlier call in this folder measured is kept.
 
-    A setting whose process fails (out of memory, say) is left out with a warning.
+    A setting whose process fails (out of memory, say) is left out with a warning. This process keeps its model, and
+    gives a GPU back what it painted with.
     """
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     path = folder / FILE
     found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     request = {

@@ -35,6 +35,7 @@ class BatchRecord(BaseModel):
         stage_flops: computed by stage.
         cache_peak_bytes: most that the cache held for one generation.
         files: the pictures, relative to the output folder.
+        session: one of the calls that a run took; times of two may be of a machine in two states.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,6 +54,7 @@ class BatchRecord(BaseModel):
     stage_flops: list[int]
     cache_peak_bytes: int
     files: list[str] = []
+    session: str = ""
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hart.benchmark.journal import RUN, read_identity, same_run
+from hart.benchmark.journal import RUN, has_begun, read_identity, same_run
 from hart.benchmark.machine import this_machine
 from hart.benchmark.peers import peer_names, read_peer
 from hart.benchmark.results import Work
@@ -14,10 +14,11 @@ from hart.benchmark.runner import identity
 from hart.benchmark.settings import NamedSetting, plan_setting
 from hart.benchmark.similarity import FILE as TABLE
 from hart.benchmark.similarity import measured_table, needs_table
-from hart.benchmark.work import WorkRequest, describe_work
+from hart.benchmark.work import SPLIT, WorkRequest, describe_work
+from hart.evaluation import num_scenes
 from hart.modules.cache.proposal import CacheProposal
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner import COUNTS, fitting_presets
+from hart.modules.cache_planner import COUNTS, fitting_presets, has_steps
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 
@@ -30,6 +31,9 @@ SEEDS_APART = 100_000
 
 FEWEST_PROMPTS = 3
 """One for each part of a plan."""
+
+FEWEST_CAPTIONS = 40
+"""Of held-out ones that a plan judges by."""
 
 
 def peer_configs(patch_nums: Sequence[int]) -> list[HARTCacheConfig]:
@@ -50,13 +54,13 @@ class PlanRequest:
     Args:
         budget: most that the score may drop, as a share of pictures.
         min_psnr: least median PSNR in dB, or None.
-        counts: pictures of search, verification and confirmation.
+        counts: pictures of search, verification and confirmation; None as `plan_cache` has it.
         candidates: settings that the plan must not fall behind; None: presets and peers.
     """
 
     budget: float
     min_psnr: float | None = None
-    counts: tuple[int, int, int] = (12, 100, 200)
+    counts: tuple[int, int | None, int | None] = (12, None, None)
     candidates: Sequence[HARTCacheConfig] | None = None
 
     def __post_init__(self) -> None:
@@ -99,6 +103,7 @@ def planned_setting(
     work = describe_work(pipeline, checkpoint, request)
     seed = work.seed + SEEDS_APART
     prompts = _prompts(request, work)
+    pipeline.checked_prompts([*work.prompts, *(prompts or ())], "truncate")
     folder.mkdir(parents=True, exist_ok=True)
     _check_folder(folder, _identity(pipeline, asked, work, prompts), ("git_revision",) if any_revision else ())
     if not path.is_file():
@@ -115,7 +120,7 @@ def planned_setting(
             min_psnr=asked.min_psnr,
             progress=progress,
             encode=pipeline.encode,
-            kept_apart=frozenset(work.prompts),
+            kept_apart=_kept_apart(work),
             journal=folder / STEPS,
         ).to_json(path)
     return plan_setting(PLAN_NAME, CacheProposal.from_json(path))
@@ -132,18 +137,28 @@ def _prompts(request: WorkRequest, work: Work) -> list[str] | None:
     return list(request.prompts)
 
 
+def _kept_apart(work: Work) -> frozenset[str]:
+    """The run's captions, where enough others are left to plan with."""
+    painted = frozenset(work.prompts)
+    if len(painted) <= num_scenes(SPLIT) - FEWEST_CAPTIONS:
+        return painted
+    logger.warning("the plan paints the captions of the run, with other seeds, for there are too few others.")
+    return frozenset()
+
+
 def _check_folder(folder: Path, identity: dict[str, Any], ignored: Sequence[str]) -> None:
     """Whether a plan for this can lie here and be measured here; known before hours of planning."""
-    request, begun = folder / REQUEST, [name for name in (PLAN, STEPS) if (folder / name).is_file()]
+    request, begun = folder / REQUEST, [PLAN] if (folder / PLAN).is_file() else []
+    begun += [STEPS] if has_steps(folder / STEPS) else []
     if begun and not request.is_file():
         raise ValueError(
             f"output_dir {str(folder)!r} holds {begun[0]} and no {REQUEST} that says what it was planned for; choose "
             "another folder, or measure a plan with --files."
         )
-    has_run = (folder / RUN).is_file()
+    has_run = has_begun(folder)
     if not begun and not has_run:  # a request that was refused binds nobody
-        request.unlink(missing_ok=True)
-        (folder / TABLE).unlink(missing_ok=True)
+        for path in (request, folder / STEPS, folder / TABLE):
+            path.unlink(missing_ok=True)
     if has_run:
         settings = read_identity(folder / RUN)["settings"]
         ours = {name: part for name, part in identity.items() if name != "plan"}

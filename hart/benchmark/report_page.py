@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hart.benchmark import report_text
 from hart.benchmark.report_curves import threshold_curves
-from hart.benchmark.report_frontier import KIND_NAMES, psnr_frontier, score_frontier
+from hart.benchmark.report_frontier import psnr_frontier, score_frontier
 from hart.benchmark.report_maps import computed_map, hit_maps, similarity_maps
 from hart.benchmark.report_pictures import AMPLIFIED, picture_rows
 from hart.benchmark.report_table import Cell, price, table_columns, table_rows
@@ -57,7 +57,6 @@ def page(results: Results, folder: Path) -> str:
         results=results,
         words=report_text,
         amplified=AMPLIFIED,
-        kinds=KIND_NAMES,
         cards=cards(results),
         facts=facts(results),
         frontiers=[plot for plot in (score_frontier(results), psnr_frontier(results)) if plot],

@@ -97,6 +97,8 @@ def _operations(setting: Setting) -> Cell:
 
 def _memory(setting: Setting) -> Cell:
     memory = setting.memory
+    if not memory.peak_bytes:
+        return Cell(NOT_MEASURED)
     below = "" if memory.over_no_cache is None else f"{memory.over_no_cache:.3f}{words.TIMES} no-cache"
     return Cell(words.size(memory.peak_bytes), below, memory.peak_bytes)
 

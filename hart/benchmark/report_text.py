@@ -34,9 +34,9 @@ def seconds(value: float) -> str:
     return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
 
 
-def percent(value: float | None) -> str:
+def percent(value: float) -> str:
     """A share in percent."""
-    return NOT_MEASURED if value is None else f"{100 * value:.1f}%"
+    return f"{100 * value:.1f}%"
 
 
 def size(count: int) -> str:

@@ -33,7 +33,7 @@ class Spread(_Part):
     q3: float
 
     def is_apart(self, other: "Spread", rounds: int, other_rounds: int) -> bool:
-        """Whether two medians of so many rounds differ by more than chance.
+        """Whether two medians of so many rounds, at least two each, differ by more than chance.
 
         Their notches do not meet (McGill, Tukey and Larsen, Variations of box plots, The American Statistician, 1978).
         """
@@ -125,7 +125,7 @@ class Quality(_Part):
 
 
 class Memory(_Part):
-    """Peaks in bytes, by the method named; `over_no_cache` is the ratio of the two peaks, 1 for equal."""
+    """Peaks in bytes, by the method named (0: not measured); `over_no_cache` is the ratio to no-cache's peak."""
 
     method: str
     peak_bytes: int = Field(ge=0)

@@ -136,7 +136,7 @@ class _Run:
             command=self.command,
             machine=self.machine,
             work=self.work,
-            settings=assemble(finished, self.work, qualities),
+            settings=assemble(finished, self.work, qualities, None if self.table is None else self.table.path),
             similarity=None if self.table is None else similarity_table(self.table, self.work),
             partial=partial,
             begun=self.journal.begun,

@@ -28,7 +28,7 @@ def csv_rows(results: Results) -> list[Row]:
         for stage, seconds in setting.stages.items():
             row[f"stage_{stage}_seconds"] = seconds.median
         memory, quality = setting.memory, setting.quality
-        row |= {"memory_method": memory.method, "peak_bytes": memory.peak_bytes}
+        row |= {"memory_method": memory.method, "peak_bytes": memory.peak_bytes or None}
         row |= {"peak_over_no_cache": memory.over_no_cache, "cache_peak_bytes": memory.cache_peak_bytes}
         for name in ("prompt_score", "prompt_drop", "psnr", "ssim", "feature_distance"):
             row |= _interval(name, getattr(quality, name))

@@ -12,7 +12,7 @@ import torch
 from hart import embedded_model_path
 from hart.benchmark.painter import Batch
 from hart.benchmark.results import Work
-from hart.evaluation import Scene, draw_scenes, parse_caption
+from hart.evaluation import Scene, draw_scenes, num_scenes, parse_caption
 from hart.modules.models.transformer import HARTForT2I
 from hart.pipeline import HARTPipeline
 from hart.utils.digest import tensors_digest
@@ -31,8 +31,8 @@ class WorkRequest:
         batch_size: pictures painted at once; the last batch may be smaller, and counts in no median of seconds.
         guidance_scale: see `HARTPipeline`.
         seed: picture i is painted with seed + i; it also decides which held-out scenes are drawn.
-        prompts: texts, used again and again where there are fewer than N; empty: held-out scenes, which the embedded
-            model can be judged on.
+        prompts: texts, used again and again, with other seeds, where there are fewer than N; empty: captions of
+            held-out scenes (640 at most), which the embedded model can be judged on.
         compiled: the branches are compiled.
         metadata: an entry per prompt, for exports; empty for none.
     """
@@ -52,16 +52,19 @@ class WorkRequest:
 
     def texts(self) -> list[str]:
         """The prompt of every picture."""
-        if self.prompts:
-            return [self.prompts[index % len(self.prompts)] for index in range(self.num_pictures)]
-        return [scene.caption() for scene in draw_scenes(self.num_pictures, SPLIT, self.seed)]
+        prompts = self.prompts or self._captions()
+        return [prompts[index % len(prompts)] for index in range(self.num_pictures)]
+
+    def _captions(self) -> list[str]:
+        count = min(self.num_pictures, num_scenes(SPLIT))
+        return [scene.caption() for scene in draw_scenes(count, SPLIT, self.seed)]
 
 
 def describe_work(pipeline: HARTPipeline, checkpoint: str | os.PathLike[str] | None, request: WorkRequest) -> Work:
     """The request with what the model and the machine add to it."""
     config = pipeline.model.config
     return Work(
-        checkpoint=EMBEDDED if is_embedded(checkpoint) else os.fspath(checkpoint or EMBEDDED),
+        checkpoint=EMBEDDED if checkpoint is None or is_embedded(checkpoint) else os.fspath(checkpoint),
         patch_nums=list(config.patch_nums),
         depth=config.depth,
         embed_dim=config.embed_dim,

@@ -383,8 +383,8 @@ class EnhancedHARTForT2I(HARTForT2I):
         seed: int = 0,
         *,
         num_search: int = 12,
-        num_verify: int = 100,
-        num_confirm: int = 200,
+        num_verify: int | None = None,
+        num_confirm: int | None = None,
         cfg: float = 4.5,
         judge: Judge | None = None,
         progress: bool = True,
@@ -403,7 +403,8 @@ class EnhancedHARTForT2I(HARTForT2I):
             prompts: at least two; by turns they go to search, verification and confirmation. None: on the embedded
                 model search on training captions, the rest on held-out ones; elsewhere unconditional pictures.
             seed: pictures are painted with seed, seed + 1, ...
-            num_search, num_verify, num_confirm: pictures of each step.
+            num_search, num_verify, num_confirm: pictures of each step. None: for right-or-wrong scores so many that
+                the budget is five of them (20 to 500: 500 for one point, 100 for five), for latent maps 32.
             cfg: as in painting.
             judge: (pictures [B, 3, H, W] of 0 to 1, prompts) to a score of each. None: on captions of the embedded
                 model whether the picture shows its prompt, by program; elsewhere how near its latent map is to the
@@ -438,7 +439,7 @@ class EnhancedHARTForT2I(HARTForT2I):
             kept_apart=kept_apart,
             journal=journal,
         )
-        return plan(type(self).from_hart(self), prompts, settings)
+        return plan(self, prompts, settings)
 
     # -- statistics and files ----------------------------------------------------------------------------------------
 

@@ -17,6 +17,11 @@ def test_seconds_are_compared_on_one_machine_only(results_of):
     assert "seconds here" not in "".join(other[1:]) and other[-1].count("70.0% (") == 2
 
 
+def test_of_one_round_nobody_knows(results_of):
+    here, there = (results_of(setting("no-cache", 1.0), setting("fast", s), prompts=("a cat",)) for s in (1.3, 1.9))
+    assert compare_runs(here, there).endswith("| speed-up not known (one round) |")
+
+
 def test_scores_of_other_prompts_or_seeds_are_not_compared(results_of):
     here, there = (results_of(setting("no-cache", 1.0, 0.0)) for _ in range(2))
     there.work.seed, there.work.prompts = 7, ["a bird"]

@@ -100,6 +100,13 @@ def test_scores_that_are_all_alike_leave_doubt():
     assert lost.value == pytest.approx(0.1) and 0 < lost.low < 0.1 < lost.high
 
 
+def test_pictures_of_few_prompts_that_are_all_alike_leave_as_much_doubt_as_one_of_each():
+    prompts = [str(index % 10) for index in range(200)]
+    assert score_interval([1.0] * 200, prompts) == score_interval([1.0] * 10, prompts[:10])
+    same, ten = ([1.0] * count for count in (200, 10))
+    assert drop_interval(same, same, prompts) == drop_interval(ten, ten, prompts[:10])
+
+
 def test_missing_packages_name_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"scikit-image and scipy; install with `pip install hart-stage-cache\[bench"):

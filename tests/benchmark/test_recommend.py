@@ -73,6 +73,26 @@ def test_of_equally_fast_settings_the_nearest_is_chosen(results_of):
     assert by_goal(many)["balance"].setting == "far"
 
 
+def test_what_may_be_slower_than_no_cache_is_not_recommended_for_speed(results_of):
+    plain, shaky = setting("no-cache", 1.0, 0.0), setting("shaky", 1.01, 0.0, 26.0)
+    plain.speed_up.q1 = plain.speed_up.q3 = 1.0
+    found = by_goal(results_of(plain, shaky))["speed"]
+    assert found.setting == "no-cache" and "faster than no-cache of those that lose" in found.why
+    assert found.why.endswith(", by more than chance.")
+    fast, slow = setting("fast", 1.06, 0.0, 26.0), setting("slow", 0.99, 0.0, 34.0)
+    for one in (fast, slow):
+        one.speed_up.q1, one.speed_up.q3 = one.speed_up.median - 0.025, one.speed_up.median + 0.025
+    assert not slow.speed_up.is_apart(fast.speed_up, 3, 3)
+    assert by_goal(results_of(plain, fast, slow))["speed"].setting == "fast"
+
+
+def test_one_round_knows_no_chance(results_of):
+    one = results_of(
+        setting("no-cache", 1.0), setting("fast", 1.31, psnr=25.0), setting("near", 1.30, psnr=35.0), prompts=("a cat",)
+    )
+    assert by_goal(one)["speed"].setting == "fast" and "but for chance" not in by_goal(one)["speed"].why
+
+
 def test_peaks_that_differ_by_chance_are_equal_and_the_fastest_of_them_is_chosen(results_of):
     plain, small = setting("no-cache", 1.0, 0.0, peak=1.0), setting("small", 1.1, 0.0, peak=0.950)
     found = by_goal(results_of(plain, small, setting("fast", 1.5, 0.0, peak=0.955)))["memory"]

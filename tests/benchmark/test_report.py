@@ -158,7 +158,7 @@ def test_what_was_not_measured_is_called_so(results):
     bare.similarity, bare.recommendations = None, []
     for setting in bare.settings:
         setting.quality, setting.folder, setting.computed, setting.hits = Quality(), None, {}, {}
-        setting.memory.over_no_cache = None
+        setting.memory.over_no_cache, setting.memory.peak_bytes = None, 0
     bare.machine.git_revision = None
     shown = Reader(page(bare, Path("nowhere"))).text
     assert shown.count("not measured") >= 6 * len(bare.settings[1:])
@@ -172,7 +172,7 @@ def test_what_was_not_measured_is_called_so(results):
         "not known",
     ):
         assert words in shown
-    assert "0.0 dB" not in shown
+    assert "0.0 dB" not in shown and "Peak memory 0 B" not in shown
 
 
 def test_missing_and_broken_pictures_leave_gaps(results, folder, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hart.benchmark.assemble import Finished, hit_shares, paired_ratios, whole_batches
+from hart.benchmark.assemble import Finished, hit_shares, paired_ratios, portable, whole_batches
 from hart.benchmark.journal import FORMAT, Journal, first_difference
 from hart.benchmark.machine import _git_revision, differences, this_machine
 from hart.benchmark.painter import BatchRecord, Painter, full_flops
@@ -290,6 +290,32 @@ def test_another_run_in_the_same_folder_is_refused(finished, pipeline, chosen, c
         again(pipeline, chosen[:-1], folder, checkpoint_root)
 
 
+def test_a_run_that_was_refused_before_its_first_batch_binds_nobody(pipeline, checkpoint_root, tmp_path, monkeypatch):
+    chosen = choose_settings(pipeline.model.config.patch_nums, pipeline.model.config.depth, ["peer/stop-early-1"])
+    with pytest.raises(ValueError, match="cfg is -1"):
+        again(pipeline, chosen, tmp_path, checkpoint_root, replace(REQUEST, guidance_scale=-1.0))
+    (tmp_path / "similarity.json").write_text("of the run that was refused")
+    monkeypatch.setattr(Painter, "paint", lambda *_: pytest.fail("goes on"))
+    with pytest.raises(pytest.fail.Exception):
+        again(pipeline, chosen, tmp_path, checkpoint_root)
+    assert json.loads((tmp_path / "run.json").read_text())["work"]["guidance_scale"] == 4.5
+
+
+def test_a_picture_that_a_power_cut_emptied_is_painted_again(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    content = json.loads((tmp_path / "run/run.json").read_text())
+    before = Journal(tmp_path / "run", content).batches
+    (tmp_path / "run" / before["no-cache", 1].files[0]).write_bytes(b"")
+    assert before.keys() - Journal(tmp_path / "run", content).batches.keys() == {("no-cache", 1)}
+
+
+def test_only_the_runs_own_table_is_named_by_its_place(tmp_path):
+    own, other = tmp_path / "run/similarity.json", tmp_path / "mine/similarity.json"
+    assert portable({"sim_path": str(own)}, own) == {"sim_path": "similarity.json"}
+    assert portable({"sim_path": str(other)}, own) == {"sim_path": str(other)}
+    assert portable({"sim_path": str(own)}, None) == {"sim_path": str(own)} and portable({"sim_path": None}, own)
+
+
 def test_a_full_disk_keeps_what_was_finished(pipeline, chosen, checkpoint_root, tmp_path, monkeypatch):
     add, count = Journal.add, []
 
@@ -317,6 +343,8 @@ def test_ratios_are_paired_by_round_and_short_batches_count_in_no_median():
     record = made_record
     plain, other = [record(0, 2.0), record(1, 3.0), record(2, 1.0, 1)], [record(0, 1.0), record(1, 2.0)]
     assert paired_ratios(plain, other) == [2.0, 1.5]
+    other[1].session = "after a kill"
+    assert paired_ratios(plain, other) == [2.0] and paired_ratios(plain[1:], other[1:]) == [1.5]
     assert [one.index for one in whole_batches(plain)] == [0, 1]
 
 
@@ -352,3 +380,5 @@ def test_work_requests():
         WorkRequest(batch_size=0)
     texts = WorkRequest(num_pictures=4).texts()
     assert len(set(texts)) == 4 and texts == WorkRequest(num_pictures=4).texts()
+    many = WorkRequest(num_pictures=1000).texts()  # more than there are scenes: again, with other seeds
+    assert len(set(many)) == 640 and many[640:] == many[:360]

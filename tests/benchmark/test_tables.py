@@ -13,6 +13,8 @@ def test_csv_has_every_figure_once(results_of, tmp_path):
     with write_csv(results, tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == ["no-cache", "fast"]
+    unmeasured = csv_rows(results_of(setting("no-cache", 1.0)))[0]
+    assert unmeasured["peak_bytes"] is None and unmeasured["memory_method"] == "VmHWM"
     assert rows[0]["psnr"] == "" and float(rows[1]["psnr"]) == 25.0
     assert float(rows[1]["speed_up_q3"]) == 1.52 and float(rows[1]["stage_4_seconds"]) == 0.3
     assert list(rows[0]) == list(csv_rows(results)[0])

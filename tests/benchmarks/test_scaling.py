@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from benchmarks import guide_tables
 from tests.benchmark.conftest import setting
 
 
@@ -31,6 +32,17 @@ def test_a_line_per_setting_that_runs_share(scaling, files, tmp_path):
     assert plain["seconds_exponent"] == fast["seconds_exponent"] == 2.0
     assert fast["peak_gib_exponent"] == pytest.approx(0.5, abs=0.02) and fast["points"][0]["seconds"] == 0.5
     assert Image.open(tmp_path / "out/scaling.png").width > 1000
+
+
+def test_the_guide_has_an_empty_cell_where_a_size_was_not_measured(scaling, files, tmp_path, monkeypatch):
+    smallest = json.loads(files[1].read_text())
+    smallest["settings"] = [one for one in smallest["settings"] if one["name"] != "fast"]
+    files[1].write_text(json.dumps(smallest))
+    assert scaling.main([*map(str, files), "--output_dir", str(tmp_path)]) == 0
+    monkeypatch.setattr(guide_tables, "RUNS", tmp_path)
+    plain, fast = guide_tables.scaling_table().splitlines()[2:]
+    assert plain.startswith("| no-cache | 1.00 s, ") and fast.startswith("| fast |  | 8.00 s, ")
+    assert plain.count("|") == fast.count("|")
 
 
 def test_what_is_not_the_same_is_said(scaling, files, tmp_path, capsys):

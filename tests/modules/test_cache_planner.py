@@ -1,19 +1,20 @@
 """`plan_cache`: what it searches, what it verifies, what it gives."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hart import embedded_model_path
-from hart.evaluation import draw_scenes
+from hart.evaluation import draw_scenes, parse_caption
 from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
 from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Trial
 from hart.modules.cache_planner.journal import PlanJournal
-from hart.modules.cache_planner.planner import confirm
+from hart.modules.cache_planner.planner import LATENT_MAPS, PlanSettings, confirm
 from hart.modules.cache_planner.prompts import split_prompts
 from hart.modules.cache_planner.search import front, refine, to_verify
 from hart.modules.cache_planner.studio import Painted, Studio
@@ -31,17 +32,11 @@ def content(images, prompts):
     return [1.0] * len(images)
 
 
-class Strict:
-    """A judge whom only pictures that it has seen among the full run's please."""
-
-    def __init__(self):
-        self.seen = []
-
-    def __call__(self, images, prompts):
-        if len(self.seen) < SMALL["num_verify"]:
-            self.seen.append(images)
-            return [1.0]
-        return [float(any(torch.equal(images, known) for known in self.seen))]
+def strict(model, seeds=4):
+    """A judge whom only the full run's pictures please."""
+    latents = [model.autoregressive_infer_cfg(1, None, g_seed=seed, cfg=4.5, decode=False) for seed in range(seeds)]
+    known = [model.latent_to_img(f_hat).float().clamp(0, 1) for f_hat in latents]
+    return lambda images, prompts: [float(any(torch.equal(images, one) for one in known))]
 
 
 def trial(seconds, damage, source="search", tag="t", **settings):
@@ -116,12 +111,11 @@ def test_the_search_looks_at_every_kind_of_setting(found):
 
 
 def test_with_a_strict_judge_and_no_budget_nothing_that_changes_pictures_is_kept(tiny, quick):
-    plan = tiny.plan_cache(0.0, judge=Strict(), **SMALL)
-    if plan.speed_up > 1:  # a setting may have left these two pictures as they were
-        assert plan.chosen.worse == 0
-    else:
-        assert plan.config == HARTCacheConfig.from_preset("no-cache")
-        assert not any(v.kept for v in plan.confirmed)
+    plan = tiny.plan_cache(0.0, judge=strict(tiny), candidates=[DROP_LAST], **SMALL)
+    dropped = next(found for found in plan.verified if found.run_tag == DROP_LAST.run_tag())
+    assert dropped.worse == 1 and not dropped.kept  # given up at the first picture
+    for found in (*plan.verified, *plan.confirmed):  # a setting may leave pictures as they were
+        assert found.worse == 0 or not found.kept
 
 
 def test_a_floor_of_psnr_counts_beside_the_score(tiny, quick):
@@ -134,8 +128,16 @@ def test_too_few_pictures_for_the_budget_are_warned_of(tiny, quick, caplog):
     tiny.plan_cache(0.02, judge=content, candidates=[], **SMALL)
     assert "a drop of 0.02 is 0.02 of 1 pictures" in caplog.text and "from 250 on" in caplog.text
     caplog.clear()
-    tiny.plan_cache(0.02, candidates=[], **SMALL)  # judged by the latent map, which has degrees
-    assert not caplog.records
+    tiny.plan_cache(0.02, candidates=[], **SMALL)
+    assert "a drop of 0.02 is damage to the latent map and no share of pictures; give judge" in caplog.text
+
+
+@pytest.mark.parametrize("drop, enough", [(0, 500), (0.001, 500), (0.01, 500), (0.03, 167), (0.05, 100), (1.0, 20)])
+def test_a_smaller_budget_takes_more_pictures(drop, enough):
+    settings = PlanSettings(drop, 0, 12, None, None, cfg=4.5, judge=None, progress=False)
+    assert settings.counts("program") == settings.counts("caller") == (12, enough, enough)
+    assert settings.counts("latent") == (12, LATENT_MAPS, LATENT_MAPS)
+    assert replace(settings, num_verify=3).counts("program") == (12, 3, enough)
 
 
 @pytest.mark.parametrize("given", [[], [1.0, 1.0], [7.0], [float("nan")]])
@@ -284,11 +286,15 @@ def test_captions_that_are_kept_apart_are_not_judged_by():
     assert [len(part) for part in parts] == [5, 100, 200]
     assert not set(parts.verify) & set(parts.confirm) and not set(run) & {*parts.verify, *parts.confirm}
     short = split_prompts(model, None, (5, 400, 200), 7, run)  # the captions are used again with other seeds
-    assert 0 < len(short.confirm) < 200 and len(short.verify) == pytest.approx(2 * len(short.confirm), abs=1)
+    assert 0 < len(short.confirm) < 200 and len(short.verify) == pytest.approx(2 * len(short.confirm), abs=3)
     assert not set(short.verify) & set(short.confirm) and not set(run) & {*short.verify, *short.confirm}
-    everything = {scene.caption() for scene in draw_scenes(640, "held-out", 7)}
-    with pytest.raises(ValueError, match=r"kept_apart holds 640 captions and leaves 0; allowed are two or more"):
+    for captions in (*parts[1:], *short[1:]):  # the run's mix of big and small objects
+        assert [parse_caption(caption).size for caption in captions] == ["big", "small"] * (len(captions) // 2)
+    everything = {scene.caption() for scene in draw_scenes(640, "held-out", 0)}
+    with pytest.raises(ValueError, match=r"kept_apart holds 640 captions and leaves 0 of one size; allowed are two"):
         split_prompts(model, None, (5, 100, 100), 7, everything)
+    with pytest.raises(ValueError, match=r"num_search is 100000; allowed are 1 to \d+\."):
+        split_prompts(model, None, (100_000, 1, 1), 7)
 
 
 def test_pictures_that_lost_before_come_first():

@@ -52,7 +52,7 @@ class Verification(_OfSettings):
     Args:
         run_tag, settings: what, as in a trial.
         pictures: how many were painted; fewer than asked where it was given up, and then those most at risk.
-        speed_up: median over pictures of the full run's time over its own, text and decoder included.
+        speed_up: median, over some of the pictures, of the full run's time over its own, text and decoder included.
         speed_low, speed_high: its quartiles.
         quality_drop: mean score of the full run less its own.
         drop_low, drop_high: 95% interval of the drop; it has width even where no picture's score changed.

@@ -70,4 +70,9 @@ class PlanJournal:
         return step
 
 
-__all__ = ["PlanJournal"]
+def has_steps(path: Path) -> bool:
+    """Whether a file holds a finished step of a plan, below the line that says which plan it is."""
+    return path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) > 1
+
+
+__all__ = ["PlanJournal", "has_steps"]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+import hart
 from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner.journal import PlanJournal
@@ -42,6 +43,11 @@ logger = logging.getLogger(__name__)
 PICTURES_IN_BUDGET = 5
 """Where the budget is fewer pictures of the verification than this, chance decides which settings keep it."""
 
+FEWEST_JUDGED, MOST_JUDGED, LATENT_MAPS = 20, 500, 32
+"""Pictures of verification and confirmation where the caller gives no number: enough for the budget, within these
+bounds, where each picture is right or wrong; latent maps, which differ by degrees, need few.
+"""
+
 COUNTS = ("num_search", "num_verify", "num_confirm")
 """Pictures of every part, in the order of the parts."""
 
@@ -53,8 +59,8 @@ class PlanSettings:
     max_quality_drop: float
     seed: int
     num_search: int
-    num_verify: int
-    num_confirm: int
+    num_verify: int | None
+    num_confirm: int | None
     cfg: float
     judge: Judge | None
     progress: bool
@@ -70,29 +76,37 @@ class PlanSettings:
         if self.min_psnr is not None and (not is_number(self.min_psnr) or not 0 <= self.min_psnr <= SAME_PICTURES_DB):
             raise ValueError(f"min_psnr is {self.min_psnr!r}; allowed is None or a number from 0 to 100 (dB).")
         for name in COUNTS:
-            check_count(name, getattr(self, name))
+            if (count := getattr(self, name)) is not None or name == "num_search":
+                check_count(name, count)
 
-    @property
-    def counts(self) -> tuple[int, int, int]:
+    def counts(self, judged_by: JudgedBy) -> tuple[int, int, int]:
         """Pictures of search, verification and confirmation."""
-        return self.num_search, self.num_verify, self.num_confirm
+        enough = LATENT_MAPS if judged_by == "latent" else enough_pictures(self.max_quality_drop)
+        return self.num_search, self.num_verify or enough, self.num_confirm or enough
+
+
+def enough_pictures(max_quality_drop: float) -> int:
+    """So many right-or-wrong pictures that the budget is a few of them, or as many as are worth their time."""
+    if max_quality_drop * MOST_JUDGED <= PICTURES_IN_BUDGET:
+        return MOST_JUDGED
+    return max(FEWEST_JUDGED, math.ceil(PICTURES_IN_BUDGET / max_quality_drop))
 
 
 def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: PlanSettings) -> CacheProposal:
     """Search, verify, refine, confirm (see the head of this file).
 
     Args:
-        model: a wrapper of its own, whose settings nobody else uses.
+        model: what to plan for; wrappers that share its weights paint, and its own settings stay as they are.
         prompts: what to paint; None for what the checkpoint offers.
         settings: how.
     """
     begun = time.perf_counter()
-    parts = split_prompts(model, prompts, settings.counts, settings.seed, settings.kept_apart)
-    judged_by = who_judges(model, parts, settings.judge is not None)
-    if judged_by != "latent":
-        _warn_of_few(settings)
+    judged_by = who_judges(model, prompts, settings.judge is not None)
+    counts = settings.counts(judged_by)
+    parts = split_prompts(model, prompts, counts, settings.seed, settings.kept_apart)
+    _warn(settings, judged_by, counts)
     candidates = _candidates(model, settings)
-    studios = _studios(model, parts, settings, _identity(model, parts, settings, judged_by))
+    studios = _studios(model, parts, counts, settings, _identity(model, parts, counts, settings, judged_by))
     budget = (judged_by, settings.judge, settings.max_quality_drop, settings.min_psnr, settings.progress)
     searching = next(studios)
     tried = search(searching, candidates, settings.progress)
@@ -115,7 +129,7 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
         confirmed=confirmed,
         seed=settings.seed,
         cfg=settings.cfg,
-        cost=_cost(model, settings, time.perf_counter() - begun, painted),
+        cost=_cost(model, counts, time.perf_counter() - begun, painted),
     )
 
 
@@ -140,10 +154,16 @@ def confirm(
     return confirmed
 
 
-def _warn_of_few(settings: PlanSettings) -> None:
-    """A score of right or wrong needs many pictures for a small budget."""
-    drop, fewest = settings.max_quality_drop, min(settings.num_verify, settings.num_confirm)
-    if 0 < drop * fewest < PICTURES_IN_BUDGET:
+def _warn(settings: PlanSettings, judged_by: JudgedBy, counts: tuple[int, int, int]) -> None:
+    """A score of right or wrong needs many pictures for a small budget; the latent map is no score."""
+    drop, fewest = settings.max_quality_drop, min(counts[1:])
+    if judged_by == "latent":
+        logger.warning(
+            "nobody judges these pictures, so that a drop of %g is damage to the latent map and no share of pictures; "
+            "give judge, or max_quality_drop=1 and min_psnr.",
+            drop,
+        )
+    elif 0 < drop * fewest < PICTURES_IN_BUDGET:
         logger.warning(
             "a drop of %g is %.3g of %d pictures, so that chance decides what keeps it; from %d on for num_verify and "
             "num_confirm it is %d.",
@@ -152,11 +172,15 @@ def _warn_of_few(settings: PlanSettings) -> None:
 
 
 def _studios(
-    model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings, identity: dict[str, Any]
+    model: "EnhancedHARTForT2I",
+    parts: PlanPrompts,
+    counts: tuple[int, int, int],
+    settings: PlanSettings,
+    identity: dict[str, Any],
 ) -> Iterator[Studio]:
     """A painter of every part, with prompts and seeds of its own; it begins to paint when it is asked for."""
     journal, first_seed, encode = PlanJournal(settings.journal, identity), settings.seed, settings.encode
-    for prompts, count in zip(parts, settings.counts, strict=True):
+    for prompts, count in zip(parts, counts, strict=True):
         subjects = Subjects(model, count, prompts, encode=encode)
         encode = subjects.encode  # one text model reads for all
         yield Studio(model, subjects, first_seed, settings.cfg, journal)
@@ -164,16 +188,22 @@ def _studios(
 
 
 def _identity(
-    model: "EnhancedHARTForT2I", parts: PlanPrompts, settings: PlanSettings, judged_by: JudgedBy
+    model: "EnhancedHARTForT2I",
+    parts: PlanPrompts,
+    counts: tuple[int, int, int],
+    settings: PlanSettings,
+    judged_by: JudgedBy,
 ) -> dict[str, Any]:
-    """What must be equal for a killed plan to go on; who judges for the caller, the caller must keep the same."""
-    names = ("max_quality_drop", "min_psnr", "seed", *COUNTS, "cfg")
+    """What must be equal for a killed plan to go on; judge and reader of prompts the caller must keep the same."""
+    names = ("max_quality_drop", "min_psnr", "seed", "cfg")
     return {
         **{name: getattr(settings, name) for name in names},
+        **dict(zip(COUNTS, counts, strict=True)),
         "prompts": parts._asdict(),
         "judged_by": judged_by,
         "model": model.config.name_or_path,
         "weights": tensors_digest(model),
+        "hart": hart.__version__,
         **_where(model),
     }
 
@@ -207,15 +237,9 @@ def _preset(name: str, sides: Sequence[int]) -> HARTCacheConfig | None:
     return None if config.changes_nothing else config
 
 
-def _cost(model: "EnhancedHARTForT2I", settings: PlanSettings, seconds: float, pictures: int) -> PlanCost:
-    return PlanCost(
-        seconds=round(seconds, 1),
-        pictures=pictures,
-        num_search=settings.num_search,
-        num_verify=settings.num_verify,
-        num_confirm=settings.num_confirm,
-        **_where(model),
-    )
+def _cost(model: "EnhancedHARTForT2I", counts: tuple[int, int, int], seconds: float, pictures: int) -> PlanCost:
+    counted = dict(zip(COUNTS, counts, strict=True))
+    return PlanCost(seconds=round(seconds, 1), pictures=pictures, **counted, **_where(model))
 
 
 def _where(model: "EnhancedHARTForT2I") -> dict[str, Any]:

@@ -42,7 +42,6 @@ class Studio:
         self, model: "EnhancedHARTForT2I", subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal
     ):
         self.model, self.full = type(model).from_hart(model), type(model).from_hart(model)
-        self.full.set_cache_config(None)
         self.first_seed, self.cfg, self.journal = first_seed, cfg, journal
         self.current: HARTCacheConfig | None = None
         self.prompts, self.num_painted = subjects.prompts, 0
