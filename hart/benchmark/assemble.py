@@ -75,8 +75,9 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table
 def portable(config: dict[str, Any], table: Path | None) -> dict[str, Any]:
     """Settings that name the run's own table relative to its folder, so that results of two folders compare."""
     path = config["sim_path"]
-    own = table is not None and path is not None and Path(path).resolve() == table.resolve()
-    return config | {"sim_path": table.name} if own else config
+    if table is None or path is None or Path(path).resolve() != table.resolve():
+        return config
+    return config | {"sim_path": table.name}
 
 
 def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:

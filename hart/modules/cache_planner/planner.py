@@ -238,8 +238,15 @@ def _preset(name: str, sides: Sequence[int]) -> HARTCacheConfig | None:
 
 
 def _cost(model: "EnhancedHARTForT2I", counts: tuple[int, int, int], seconds: float, pictures: int) -> PlanCost:
-    counted = dict(zip(COUNTS, counts, strict=True))
-    return PlanCost(seconds=round(seconds, 1), pictures=pictures, **counted, **_where(model))
+    num_search, num_verify, num_confirm = counts
+    return PlanCost(
+        seconds=round(seconds, 1),
+        pictures=pictures,
+        num_search=num_search,
+        num_verify=num_verify,
+        num_confirm=num_confirm,
+        **_where(model),
+    )
 
 
 def _where(model: "EnhancedHARTForT2I") -> dict[str, Any]:
