@@ -27,21 +27,19 @@ class Finished:
         return [file for record in self.records for file in record.files]
 
 
-def assemble(
-    finished: Sequence[Finished], work: Work, qualities: Sequence[Quality], table: Path | None = None
-) -> list[Setting]:
+def assemble(finished: Sequence[Finished], work: Work, qualities: Sequence[Quality], table: Path) -> list[Setting]:
     """The figures of every setting; the first is no-cache, which the others are compared with.
 
     Args:
         finished: the settings, each with as many pictures as the others.
         work: what was painted.
         qualities: what was judged of each.
-        table: the run's own table of similarities, which settings then name relative to its folder.
+        table: where the run's own table of similarities lies; settings name it relative to its folder.
     """
     return [_setting(one, finished[0], work, quality, table) for one, quality in zip(finished, qualities, strict=True)]
 
 
-def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table: Path | None) -> Setting:
+def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table: Path) -> Setting:
     records, whole = one.records, whole_batches(one.records)
     cache_peak = max(record.cache_peak_bytes for record in records)
     hit_count, decisions = (sum(getattr(record, name) for record in records) for name in ("hit_count", "decisions"))
@@ -72,10 +70,10 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table
     )
 
 
-def portable(config: dict[str, Any], table: Path | None) -> dict[str, Any]:
+def portable(config: dict[str, Any], table: Path) -> dict[str, Any]:
     """Settings that name the run's own table relative to its folder, so that results of two folders compare."""
     path = config["sim_path"]
-    if table is None or path is None or Path(path).resolve() != table.resolve():
+    if path is None or Path(path).resolve() != table.resolve():
         return config
     return config | {"sim_path": table.name}
 
@@ -86,11 +84,11 @@ def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:
 
 
 def paired_ratios(plain: Sequence[BatchRecord], other: Sequence[BatchRecord]) -> list[float]:
-    """No-cache's seconds over another setting's, round by round; of rounds that a kill split only where all are."""
+    """No-cache's seconds over another setting's, round by round; without those that a kill split, if two remain."""
     theirs = {record.index: record for record in plain}
     pairs = [(theirs[record.index], record) for record in other]
     whole = [(there, here) for there, here in pairs if there.session == here.session]
-    return [there.seconds / here.seconds for there, here in whole or pairs]
+    return [there.seconds / here.seconds for there, here in (whole if len(whole) > 1 else pairs)]
 
 
 def computed_shares(one: Finished, plain: Finished, work: Work) -> dict[str, float]:

@@ -19,7 +19,6 @@ from torch import Tensor
 from hart.benchmark.painter import BatchRecord
 from hart.benchmark.pictures import save_picture
 from hart.benchmark.settings import NamedSetting
-from hart.benchmark.similarity import FILE as TABLE
 from hart.utils.files import write_whole
 from hart.utils.records import first_problem
 
@@ -34,7 +33,7 @@ FORMAT = 3
 class Journal:
     """The finished batches of a run in a folder, and when it was `begun`.
 
-    A run that was refused before its first batch binds nobody: another one may take its folder.
+    A run that was refused before its first batch is `replaced` by another one.
 
     Args:
         folder: the output folder; made where it is missing.
@@ -49,13 +48,14 @@ class Journal:
     def __init__(self, folder: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()):
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.replaced = False
         try:
             self.begun = same_run(folder / RUN, identity, ignored)
         except OtherRunError:
             if has_begun(folder):
                 raise
-            for name in (RUN, TABLE):
-                (folder / name).unlink(missing_ok=True)
+            self.replaced = True
+            (folder / RUN).unlink()
             self.begun = same_run(folder / RUN, identity, ignored)
         self.session = uuid.uuid4().hex[:8]
         self.batches = self._read()
@@ -112,9 +112,9 @@ def _is_there(picture: Path) -> bool:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run in a folder has finished a batch."""
+    """Whether a run in a folder has kept a batch."""
     batches = folder / BATCHES
-    return batches.is_file() and batches.stat().st_size > 0
+    return (folder / RUN).is_file() and batches.is_file() and batches.stat().st_size > 0
 
 
 class OtherRunError(ValueError):

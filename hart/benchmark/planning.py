@@ -14,7 +14,7 @@ from hart.benchmark.runner import identity
 from hart.benchmark.settings import NamedSetting, plan_setting
 from hart.benchmark.similarity import FILE as TABLE
 from hart.benchmark.similarity import measured_table, needs_table
-from hart.benchmark.work import SPLIT, WorkRequest, describe_work
+from hart.benchmark.work import SPLIT, WorkRequest, describe_work, scenes_of
 from hart.evaluation import num_scenes
 from hart.modules.cache.proposal import CacheProposal
 from hart.modules.cache_config import HARTCacheConfig
@@ -32,7 +32,7 @@ SEEDS_APART = 100_000
 FEWEST_PROMPTS = 3
 """One for each part of a plan."""
 
-FEWEST_CAPTIONS = 40
+FEWEST_CAPTIONS = 200
 """Of held-out ones that a plan judges by."""
 
 
@@ -140,7 +140,7 @@ def _prompts(request: WorkRequest, work: Work) -> list[str] | None:
 def _kept_apart(work: Work) -> frozenset[str]:
     """The run's captions, where enough others are left to plan with."""
     painted = frozenset(work.prompts)
-    if len(painted) <= num_scenes(SPLIT) - FEWEST_CAPTIONS:
+    if scenes_of(work) is None or len(painted) <= num_scenes(SPLIT) - FEWEST_CAPTIONS:
         return painted
     logger.warning("the plan paints the captions of the run, with other seeds, for there are too few others.")
     return frozenset()
@@ -156,8 +156,8 @@ def _check_folder(folder: Path, identity: dict[str, Any], ignored: Sequence[str]
             "another folder, or measure a plan with --files."
         )
     has_run = has_begun(folder)
-    if not begun and not has_run:  # a request that was refused binds nobody
-        for path in (request, folder / STEPS, folder / TABLE):
+    if not begun and not has_run and (request.is_file() or (folder / RUN).is_file()):
+        for path in (request, folder / RUN, folder / STEPS, folder / TABLE):  # what was refused binds nobody
             path.unlink(missing_ok=True)
     if has_run:
         settings = read_identity(folder / RUN)["settings"]

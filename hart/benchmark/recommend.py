@@ -99,26 +99,28 @@ def _fastest(goal: Goal, allowed: Sequence[Setting], among: str, rounds: int) ->
 
     One round says nothing of chance: there the fastest is the fastest.
     """
-    plain, fastest = allowed[0], max(allowed, key=lambda setting: setting.speed_up.median)
-    if fastest is plain or (rounds > 1 and not fastest.speed_up.is_apart(plain.speed_up, rounds, rounds)):
-        beyond = "" if fastest is plain else ", by more than chance"
-        why = f"Nothing measured is faster than no-cache {among}{beyond}."
+    plain, *others = allowed
+    faster = [setting for setting in others if _is_faster(setting, plain, rounds)]
+    if not faster:
+        shaky = any(setting.speed_up.median > 1 for setting in others)
+        why = f"Nothing measured is faster than no-cache {among}{', by more than chance' if shaky else ''}."
         return Recommendation(goal=goal, setting=plain.name, why=why)
-    ties = [fastest] if rounds == 1 else _as_fast(fastest, allowed[1:], rounds)
+    fastest = max(faster, key=lambda setting: setting.speed_up.median)
+    ties = [s for s in faster if rounds > 1 and not s.speed_up.is_apart(fastest.speed_up, rounds, rounds)] or [fastest]
     best = max(ties, key=_nearness)
-    speed, others = best.speed_up, [s for s in ties if s is not best and s is not fastest]
+    speed, as_fast = best.speed_up, [s for s in ties if s is not best and s is not fastest]
     rank = "the fastest" if best is fastest else f"but for chance as fast as the fastest ({fastest.name})"
     why = (
         f"{speed.median:.2f}x as fast as no-cache (quartiles {speed.q1:.2f} to {speed.q3:.2f}), {rank} {among}; "
-        f"{_quality_words(best)}{_tie_words(others)}."
+        f"{_quality_words(best)}{_tie_words(as_fast)}."
     )
     return Recommendation(goal=goal, setting=best.name, why=why)
 
 
-def _as_fast(fastest: Setting, others: Sequence[Setting], rounds: int) -> list[Setting]:
-    """Settings faster than no-cache whose speed cannot be told from the fastest one's."""
-    faster = [setting for setting in others if setting.speed_up.median > 1]
-    return [setting for setting in faster if not setting.speed_up.is_apart(fastest.speed_up, rounds, rounds)]
+def _is_faster(setting: Setting, plain: Setting, rounds: int) -> bool:
+    """Whether a setting is faster than no-cache by more than chance, of which one round says nothing."""
+    faster = setting.speed_up.median > 1
+    return faster and (rounds == 1 or setting.speed_up.is_apart(plain.speed_up, rounds, rounds))
 
 
 def _nearness(setting: Setting) -> tuple[float, float, float]:

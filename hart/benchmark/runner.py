@@ -21,6 +21,7 @@ from hart.benchmark.quality import Judge, need_metrics
 from hart.benchmark.recommend import recommend
 from hart.benchmark.results import Machine, Quality, Results, Work
 from hart.benchmark.settings import NamedSetting
+from hart.benchmark.similarity import FILE as TABLE
 from hart.benchmark.similarity import MeasuredTable, measured_table, needs_table, similarity_table
 from hart.benchmark.work import WorkRequest, batches, describe_work, scenes_of
 from hart.pipeline import HARTPipeline
@@ -80,6 +81,8 @@ def run_benchmark(
     machine = this_machine(pipeline.device)
     ignored = ("git_revision",) if any_revision else ()
     journal = Journal(Path(folder), identity(settings, work, machine), ignored)
+    if journal.replaced and not any(_names(setting, journal.folder / TABLE) for setting in settings):
+        (journal.folder / TABLE).unlink(missing_ok=True)
     table = None
     if not speed_only or any(needs_table(setting.config) for setting in settings):
         table = measured_table(pipeline, work, journal.folder, progress)
@@ -136,7 +139,7 @@ class _Run:
             command=self.command,
             machine=self.machine,
             work=self.work,
-            settings=assemble(finished, self.work, qualities, None if self.table is None else self.table.path),
+            settings=assemble(finished, self.work, qualities, self.journal.folder / TABLE),
             similarity=None if self.table is None else similarity_table(self.table, self.work),
             partial=partial,
             begun=self.journal.begun,
@@ -200,6 +203,12 @@ def _by_content(config: dict[str, Any]) -> dict[str, Any]:
     if path is None or not Path(path).is_file():
         return config
     return config | {"sim_path": f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"}
+
+
+def _names(setting: NamedSetting, table: Path) -> bool:
+    """Whether a setting was given with this table, as a plan may be."""
+    path = setting.config.sim_path
+    return path is not None and Path(path).resolve() == table.resolve()
 
 
 def _with_table(setting: NamedSetting, path: Path) -> NamedSetting:

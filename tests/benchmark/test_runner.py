@@ -299,6 +299,12 @@ def test_a_run_that_was_refused_before_its_first_batch_binds_nobody(pipeline, ch
     with pytest.raises(pytest.fail.Exception):
         again(pipeline, chosen, tmp_path, checkpoint_root)
     assert json.loads((tmp_path / "run.json").read_text())["work"]["guidance_scale"] == 4.5
+    table = tmp_path / "similarity.json"
+    named = [*chosen, NamedSetting("mine", "file", "", HARTCacheConfig(sim_path=str(table)))]
+    before = table.read_text()
+    with pytest.raises(pytest.fail.Exception):  # given with the table, as a plan may be
+        again(pipeline, named, tmp_path, checkpoint_root, replace(REQUEST, seed=6))
+    assert table.read_text() == before
 
 
 def test_a_picture_that_a_power_cut_emptied_is_painted_again(finished, tmp_path):
@@ -313,7 +319,7 @@ def test_only_the_runs_own_table_is_named_by_its_place(tmp_path):
     own, other = tmp_path / "run/similarity.json", tmp_path / "mine/similarity.json"
     assert portable({"sim_path": str(own)}, own) == {"sim_path": "similarity.json"}
     assert portable({"sim_path": str(other)}, own) == {"sim_path": str(other)}
-    assert portable({"sim_path": str(own)}, None) == {"sim_path": str(own)} and portable({"sim_path": None}, own)
+    assert portable({"sim_path": None}, own) == {"sim_path": None}
 
 
 def test_a_full_disk_keeps_what_was_finished(pipeline, chosen, checkpoint_root, tmp_path, monkeypatch):
@@ -344,7 +350,8 @@ def test_ratios_are_paired_by_round_and_short_batches_count_in_no_median():
     plain, other = [record(0, 2.0), record(1, 3.0), record(2, 1.0, 1)], [record(0, 1.0), record(1, 2.0)]
     assert paired_ratios(plain, other) == [2.0, 1.5]
     other[1].session = "after a kill"
-    assert paired_ratios(plain, other) == [2.0] and paired_ratios(plain[1:], other[1:]) == [1.5]
+    assert paired_ratios(plain, other) == [2.0, 1.5]  # one whole round would know no chance
+    assert paired_ratios([*plain[:2], record(3, 4.0)], [*other, record(3, 1.0)]) == [2.0, 4.0]
     assert [one.index for one in whole_batches(plain)] == [0, 1]
 
 

@@ -130,6 +130,9 @@ def test_too_few_pictures_for_the_budget_are_warned_of(tiny, quick, caplog):
     caplog.clear()
     tiny.plan_cache(0.02, candidates=[], **SMALL)
     assert "a drop of 0.02 is damage to the latent map and no share of pictures; give judge" in caplog.text
+    caplog.clear()
+    tiny.plan_cache(1, min_psnr=1, candidates=[], **SMALL)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("drop, enough", [(0, 500), (0.001, 500), (0.01, 500), (0.03, 167), (0.05, 100), (1.0, 20)])

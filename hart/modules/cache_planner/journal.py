@@ -71,7 +71,7 @@ class PlanJournal:
 
 
 def has_steps(path: Path) -> bool:
-    """Whether a file holds a finished step of a plan, below the line that says which plan it is."""
+    """Whether a file holds steps of a plan, below the line that says which plan it is."""
     return path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) > 1
 
 

@@ -157,13 +157,13 @@ def confirm(
 def _warn(settings: PlanSettings, judged_by: JudgedBy, counts: tuple[int, int, int]) -> None:
     """A score of right or wrong needs many pictures for a small budget; the latent map is no score."""
     drop, fewest = settings.max_quality_drop, min(counts[1:])
-    if judged_by == "latent":
+    if judged_by == "latent" and (drop < 1 or settings.min_psnr is None):
         logger.warning(
             "nobody judges these pictures, so that a drop of %g is damage to the latent map and no share of pictures; "
             "give judge, or max_quality_drop=1 and min_psnr.",
             drop,
         )
-    elif 0 < drop * fewest < PICTURES_IN_BUDGET:
+    if judged_by != "latent" and 0 < drop * fewest < PICTURES_IN_BUDGET:
         logger.warning(
             "a drop of %g is %.3g of %d pictures, so that chance decides what keeps it; from %d on for num_verify and "
             "num_confirm it is %d.",
