@@ -21,7 +21,6 @@ REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report_assets
 PIXELS_PER_PLACE = 16
 EXPONENTS = ("seconds_exponent", "peak_gib_exponent")
 EMBEDDED = "embedded.json"
-QUALITY_RUNS = {"quality and speed": EMBEDDED, "late": "late.json", "study": "study.json"}
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
     "12 layers, width 512, 14 stages": "mid-14.json",
@@ -31,14 +30,19 @@ SPEED_RUNS = {
 
 
 def tables() -> Iterator[tuple[str, str]]:
-    """Name and Markdown of every table whose run is recorded."""
-    for title, name in QUALITY_RUNS.items():
-        yield title, markdown_table(Results.from_json(RUNS / name))
+    """Name and Markdown of every table, in the guide's order."""
+    yield "quality and speed", _quality_table(EMBEDDED)
+    yield "estimators", estimator_table()
+    yield "metrics", metric_table()
+    yield "study", _quality_table("study.json")
+    yield "late", _quality_table("late.json")
     yield "speed", speed_table()
     yield "scaling", scaling_table()
     yield "selectors", selector_table()
-    yield "estimators", estimator_table()
-    yield "metrics", metric_table()
+
+
+def _quality_table(name: str) -> str:
+    return markdown_table(Results.from_json(RUNS / name))
 
 
 def speed_table() -> str:
