@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import guide_tables
+from hart.modules.cache.registries import EVICTIONS, INTERPOLATIONS, METRICS, SCHEDULES, SELECTORS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "README_ENHANCED_CACHING.md")
@@ -19,6 +20,18 @@ def fenced(document: str, language: str) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, block.start(1)) + 1, block[1]) for block in blocks]
 
 
+@pytest.fixture
+def registries_as_before():
+    """What the guide's examples register goes again."""
+    registries = (EVICTIONS, INTERPOLATIONS, METRICS, SCHEDULES, SELECTORS)
+    before = [set(registry.names()) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry.names()) - names:
+            registry.remove(name)
+
+
+@pytest.mark.usefixtures("registries_as_before")
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_examples_run(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
