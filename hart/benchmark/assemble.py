@@ -10,6 +10,7 @@ from hart.benchmark.memory import memory_of
 from hart.benchmark.painter import BatchRecord
 from hart.benchmark.results import Quality, Setting, Spread, Work
 from hart.benchmark.settings import NamedSetting
+from hart.benchmark.similarity import is_table_of
 from hart.modules.cache_benchmark import spread
 
 
@@ -72,10 +73,7 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table
 
 def portable(config: dict[str, Any], table: Path) -> dict[str, Any]:
     """Settings that name the run's own table relative to its folder, so that results of two folders compare."""
-    path = config["sim_path"]
-    if path is None or Path(path).resolve() != table.resolve():
-        return config
-    return config | {"sim_path": table.name}
+    return config | {"sim_path": table.name} if is_table_of(config, table) else config
 
 
 def whole_batches(records: Sequence[BatchRecord]) -> list[BatchRecord]:

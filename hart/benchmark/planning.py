@@ -130,7 +130,8 @@ def _prompts(request: WorkRequest, work: Work) -> list[str] | None:
     """Given prompts that the run does not paint, or all where too few are left; None where none were given."""
     if not request.prompts:
         return None
-    others = [prompt for prompt in request.prompts if prompt not in work.prompts]
+    painted = frozenset(work.prompts)
+    others = [prompt for prompt in request.prompts if prompt not in painted]
     if len(others) >= FEWEST_PROMPTS:
         return others
     logger.warning("the plan paints the prompts of the run, with other seeds, for there are too few others.")

@@ -95,10 +95,7 @@ def _is_not_worse(setting: Setting) -> bool:
 
 
 def _fastest(goal: Goal, allowed: Sequence[Setting], among: str, rounds: int) -> Recommendation:
-    """Of those that are as fast as the fastest, but for chance, the nearest to no-cache.
-
-    One round says nothing of chance: there the fastest is the fastest.
-    """
+    """Of those that are as fast as the fastest, but for chance, the nearest to no-cache."""
     plain, *others = allowed
     faster = [setting for setting in others if _is_faster(setting, plain, rounds)]
     if not faster:
@@ -106,9 +103,9 @@ def _fastest(goal: Goal, allowed: Sequence[Setting], among: str, rounds: int) ->
         why = f"Nothing measured is faster than no-cache {among}{', by more than chance' if shaky else ''}."
         return Recommendation(goal=goal, setting=plain.name, why=why)
     fastest = max(faster, key=lambda setting: setting.speed_up.median)
-    ties = [s for s in faster if rounds > 1 and not s.speed_up.is_apart(fastest.speed_up, rounds, rounds)] or [fastest]
+    ties = [setting for setting in faster if not setting.speed_up.is_apart(fastest.speed_up, rounds, rounds)]
     best = max(ties, key=_nearness)
-    speed, as_fast = best.speed_up, [s for s in ties if s is not best and s is not fastest]
+    speed, as_fast = best.speed_up, [setting for setting in ties if setting not in (best, fastest)]
     rank = "the fastest" if best is fastest else f"but for chance as fast as the fastest ({fastest.name})"
     why = (
         f"{speed.median:.2f}x as fast as no-cache (quartiles {speed.q1:.2f} to {speed.q3:.2f}), {rank} {among}; "
@@ -118,9 +115,8 @@ def _fastest(goal: Goal, allowed: Sequence[Setting], among: str, rounds: int) ->
 
 
 def _is_faster(setting: Setting, plain: Setting, rounds: int) -> bool:
-    """Whether a setting is faster than no-cache by more than chance, of which one round says nothing."""
-    faster = setting.speed_up.median > 1
-    return faster and (rounds == 1 or setting.speed_up.is_apart(plain.speed_up, rounds, rounds))
+    """Whether a setting is faster than no-cache by more than chance."""
+    return setting.speed_up.median > 1 and setting.speed_up.is_apart(plain.speed_up, rounds, rounds)
 
 
 def _nearness(setting: Setting) -> tuple[float, float, float]:

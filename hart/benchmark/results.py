@@ -33,9 +33,10 @@ class Spread(_Part):
     q3: float
 
     def is_apart(self, other: "Spread", rounds: int, other_rounds: int) -> bool:
-        """Whether two medians of so many rounds, at least two each, differ by more than chance.
+        """Whether two medians of so many rounds differ by more than chance.
 
         Their notches do not meet (McGill, Tukey and Larsen, Variations of box plots, The American Statistician, 1978).
+        One round has no notch and says nothing of chance: there any difference is one.
         """
         reach = NOTCH * ((self.q3 - self.q1) / math.sqrt(rounds) + (other.q3 - other.q1) / math.sqrt(other_rounds))
         return abs(self.median - other.median) > reach

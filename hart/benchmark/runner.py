@@ -22,7 +22,7 @@ from hart.benchmark.recommend import recommend
 from hart.benchmark.results import Machine, Quality, Results, Work
 from hart.benchmark.settings import NamedSetting
 from hart.benchmark.similarity import FILE as TABLE
-from hart.benchmark.similarity import MeasuredTable, measured_table, needs_table, similarity_table
+from hart.benchmark.similarity import MeasuredTable, is_table_of, measured_table, needs_table, similarity_table
 from hart.benchmark.work import WorkRequest, batches, describe_work, scenes_of
 from hart.pipeline import HARTPipeline
 
@@ -81,7 +81,7 @@ def run_benchmark(
     machine = this_machine(pipeline.device)
     ignored = ("git_revision",) if any_revision else ()
     journal = Journal(Path(folder), identity(settings, work, machine), ignored)
-    if journal.replaced and not any(_names(setting, journal.folder / TABLE) for setting in settings):
+    if journal.replaced and not any(is_table_of(one.config.to_dict(), journal.folder / TABLE) for one in settings):
         (journal.folder / TABLE).unlink(missing_ok=True)
     table = None
     if not speed_only or any(needs_table(setting.config) for setting in settings):
@@ -203,12 +203,6 @@ def _by_content(config: dict[str, Any]) -> dict[str, Any]:
     if path is None or not Path(path).is_file():
         return config
     return config | {"sim_path": f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"}
-
-
-def _names(setting: NamedSetting, table: Path) -> bool:
-    """Whether a setting was given with this table, as a plan may be."""
-    path = setting.config.sim_path
-    return path is not None and Path(path).resolve() == table.resolve()
 
 
 def _with_table(setting: NamedSetting, path: Path) -> NamedSetting:

@@ -1,7 +1,9 @@
 """True similarities of reused to computed outputs: measured once on the model, for the report and for peers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hart.benchmark.results import Similarity, Work
 from hart.benchmark.work import EMBEDDED
@@ -51,6 +53,12 @@ def measured_table(pipeline: HARTPipeline, work: Work, folder: Path, progress: b
 def needs_table(config: HARTCacheConfig) -> bool:
     """Whether settings decide by a calibrated table and name none."""
     return config.estimator == "calibrated" and config.sim_path is None
+
+
+def is_table_of(config: Mapping[str, Any], table: Path) -> bool:
+    """Whether settings, as plain values, name this table."""
+    path = config["sim_path"]
+    return path is not None and Path(path).resolve() == table.resolve()
 
 
 def _prompts(work: Work, count: int) -> list[str]:

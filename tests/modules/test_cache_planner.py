@@ -289,7 +289,8 @@ def test_captions_that_are_kept_apart_are_not_judged_by():
     assert [len(part) for part in parts] == [5, 100, 200]
     assert not set(parts.verify) & set(parts.confirm) and not set(run) & {*parts.verify, *parts.confirm}
     short = split_prompts(model, None, (5, 400, 200), 7, run)  # the captions are used again with other seeds
-    assert 0 < len(short.confirm) < 200 and len(short.verify) == pytest.approx(2 * len(short.confirm), abs=3)
+    free = len(short.verify) + len(short.confirm)
+    assert 0 < len(short.confirm) < 200 and len(short.verify) == 2 * round(free / 3)  # pairs of sizes stay together
     assert not set(short.verify) & set(short.confirm) and not set(run) & {*short.verify, *short.confirm}
     for captions in (*parts[1:], *short[1:]):  # the run's mix of big and small objects
         assert [parse_caption(caption).size for caption in captions] == ["big", "small"] * (len(captions) // 2)
