@@ -294,7 +294,7 @@ def drawn_codes(model: EnhancedHARTForT2I, monkeypatch, **settings) -> list[tupl
 def test_soft_codes_of_reused_tokens_are_the_expectation(tiny, monkeypatch, seed, more_smooth):
     tiny.set_cache_config(small(skip_stages=[16], reuse_codes="soft"))
     plain, _, soft, _ = drawn_codes(tiny, monkeypatch, seed=seed, more_smooth=more_smooth)
-    torch.testing.assert_close(*soft, rtol=0, atol=1e-6)
+    torch.testing.assert_close(*soft, rtol=0, atol=1e-4)
     assert (plain[0] - plain[1]).abs().max() > 0.1
 
 
