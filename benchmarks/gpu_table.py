@@ -19,8 +19,8 @@ from tqdm import tqdm
 from hart.benchmark.machine import this_machine
 from hart.benchmark.matrix_peak import matrix_product_peak
 from hart.benchmark.painter import compile_branches, full_flops
-from hart.modules.cache_benchmark import timed
 from hart.pipeline import HARTPipeline
+from hart.tuning.speed import timed
 from hart.utils.files import write_whole
 from hart.utils.memory import PeakMemory
 

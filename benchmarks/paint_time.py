@@ -13,8 +13,8 @@ import torch
 
 from hart.benchmark.matrix_peak import matrix_product_peak
 from hart.benchmark.painter import full_flops
-from hart.modules.cache_benchmark import timed
 from hart.pipeline import HARTPipeline
+from hart.tuning.speed import timed
 
 PROMPT = "a 3d fox on an orange background"
 

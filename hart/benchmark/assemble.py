@@ -11,7 +11,7 @@ from hart.benchmark.painter import BatchRecord
 from hart.benchmark.results import Quality, Setting, Spread, Work
 from hart.benchmark.settings import NamedSetting
 from hart.benchmark.similarity import is_table_of
-from hart.modules.cache_benchmark import spread
+from hart.tuning.speed import spread
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from hart.benchmark.settings import NamedSetting
 from hart.modules.cache.flops import FlopCounter
-from hart.modules.cache_benchmark import timed
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer.generation import paints_one_by_one
 from hart.pipeline import HARTPipeline
+from hart.tuning.speed import timed
 
 GRAPHS_PER_LAYER = 8
 """Graphs that a layer's branch may have: first stage, later ones, part of the tokens, one row or more."""

@@ -26,20 +26,20 @@ from hart.modules.cache.schedule import scheduled_threshold
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.upsample import Resize, upsample
-from hart.modules.cache_benchmark import BenchmarkSettings, benchmark
-from hart.modules.cache_calibration import (
+from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.models.autoencoder import HARTAutoEncoder
+from hart.modules.models.transformer.configuration import HARTForT2IConfig
+from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+from hart.tuning.calibrate import (
     CalibrationSettings,
     calibrate,
     deciding_config,
     estimating_config,
     recommended_config,
 )
-from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner import CacheProposal, Judge, PlanSettings, plan
-from hart.modules.cache_prompts import Encode, Subjects, check_count
-from hart.modules.models.autoencoder import HARTAutoEncoder
-from hart.modules.models.transformer.configuration import HARTForT2IConfig
-from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+from hart.tuning.planner import CacheProposal, Judge, PlanSettings, plan
+from hart.tuning.speed import BenchmarkSettings, benchmark
+from hart.tuning.workload import Encode, Subjects, check_count
 from hart.utils.devices import parse_dtype
 
 logger = logging.getLogger(__name__)

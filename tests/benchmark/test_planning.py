@@ -12,9 +12,9 @@ from hart.benchmark.results import Results
 from hart.benchmark.runner import run_benchmark
 from hart.benchmark.settings import choose_settings
 from hart.benchmark.work import WorkRequest
-from hart.modules.cache.proposal import CacheProposal
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.tuning.planner.proposal import CacheProposal
 
 REQUEST = WorkRequest(num_pictures=1, batch_size=1, prompts=("a cat", "a dog"))
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
@@ -25,7 +25,7 @@ def quick(monkeypatch):
     """Candidates and one selector alone: it takes long enough."""
     replaced = {"cheaper": lambda *_: [], "reuse_by_similarity": lambda *_: [], "SELECTORS_TRIED": ["edge"]}
     for name, instead in replaced.items():
-        monkeypatch.setattr(f"hart.modules.cache_planner.search.{name}", instead)
+        monkeypatch.setattr(f"hart.tuning.planner.search.{name}", instead)
 
 
 def test_all_peers_that_fit_are_candidates(caplog):

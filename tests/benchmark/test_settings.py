@@ -4,8 +4,8 @@ import pytest
 
 from hart.benchmark.peers import peer_names, read_peer
 from hart.benchmark.settings import choose_settings, known_settings, plan_setting
-from hart.modules.cache.proposal import CacheProposal, PlanCost, Verification
 from hart.modules.cache_config import HARTCacheConfig
+from hart.tuning.planner.proposal import CacheProposal, PlanCost, Verification
 
 TEN = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 FOURTEEN = (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hart.evaluation import SIDES, draw_scenes, num_scenes, parse_caption
-from hart.modules.cache_prompts import is_embedded_model
+from hart.tuning.workload import is_embedded_model
 
 if TYPE_CHECKING:
     from hart.modules.enhanced_hart import EnhancedHARTForT2I

@@ -2,7 +2,14 @@
 
 import pytest
 
-from hart.modules.cache.moves import LATE_STAGES, SHARES, Treatment, cheaper, nothing_left_out, reuse_by_similarity
+from hart.tuning.planner.treatments import (
+    LATE_STAGES,
+    SHARES,
+    Treatment,
+    cheaper,
+    nothing_left_out,
+    reuse_by_similarity,
+)
 
 STAGES = [1, 4, 9, 16, 25, 36, 64, 100, 169, 256]
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from tqdm.auto import tqdm
 
-from hart.modules.cache.moves import (
+from hart.modules.cache_config import HARTCacheConfig
+from hart.tuning.planner.proposal import Source, Trial, Verification, fastest_kept
+from hart.tuning.planner.treatments import (
     LATE_STAGES,
     SELECTORS_TRIED,
     SHARES,
@@ -15,10 +17,8 @@ from hart.modules.cache.moves import (
     reuse_by_similarity,
     treatment_of,
 )
-from hart.modules.cache.proposal import Source, Trial, Verification, fastest_kept
-from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner.studio import Studio
-from hart.modules.cache_planner.verify import Verifier
+from hart.tuning.planner.trials import Studio
+from hart.tuning.planner.verify import Verifier
 
 Step = tuple[Treatment, Trial]
 """A treatment, and what it took."""

@@ -12,9 +12,9 @@ from tqdm.auto import tqdm
 
 from hart.evaluation import check_pictures, parse_caption
 from hart.evaluation.paired import paired_drop
-from hart.modules.cache.proposal import Trial, Verification
-from hart.modules.cache_planner.prompts import JudgedBy
-from hart.modules.cache_planner.studio import Painted, Studio, damage_to
+from hart.tuning.planner.prompts import JudgedBy
+from hart.tuning.planner.proposal import Trial, Verification
+from hart.tuning.planner.trials import Painted, Studio, damage_to
 from hart.utils.images import to_numpy
 from hart.utils.psnr import psnr
 from hart.utils.timing import Stopwatch

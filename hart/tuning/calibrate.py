@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from hart.modules.cache.calibration import LOW_PERCENTILE, Calibration, Place
 from hart.modules.cache.statistics import percentile, summary
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_prompts import Subjects, check_count
+from hart.tuning.workload import Subjects, check_count
 
 if TYPE_CHECKING:
     from hart.modules.enhanced_hart import EnhancedHARTForT2I

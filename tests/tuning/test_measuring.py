@@ -9,10 +9,10 @@ from hart.modules.cache.calibration import Calibration
 from hart.modules.cache.similarity import similarity
 from hart.modules.cache.statistics import percentile
 from hart.modules.cache.upsample import upsample_tokens
-from hart.modules.cache_benchmark import timed
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_report import BenchmarkReport
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.tuning.speed import timed
+from hart.tuning.speed_report import BenchmarkReport
 from hart.utils.memory import PeakMemory
 from tests.modules.models.transformer.conftest import text
 from tests.modules.test_enhanced_hart import config, paint

@@ -9,18 +9,18 @@ import torch
 
 from hart import embedded_model_path
 from hart.evaluation import draw_scenes, parse_caption
-from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
-from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner import CacheProposal, Trial
-from hart.modules.cache_planner.journal import PlanJournal
-from hart.modules.cache_planner.planner import LATENT_MAPS, PlanSettings, confirm
-from hart.modules.cache_planner.prompts import split_prompts
-from hart.modules.cache_planner.search import front, refine, to_verify
-from hart.modules.cache_planner.studio import Painted, Studio
-from hart.modules.cache_planner.verify import TIMED_EVERY, Verifier, decibels_of
-from hart.modules.cache_prompts import Subjects
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.tuning.planner import CacheProposal, Trial
+from hart.tuning.planner.journal import PlanJournal
+from hart.tuning.planner.planner import LATENT_MAPS, PlanSettings, confirm
+from hart.tuning.planner.prompts import split_prompts
+from hart.tuning.planner.proposal import Verification, fastest_kept
+from hart.tuning.planner.search import front, refine, to_verify
+from hart.tuning.planner.treatments import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
+from hart.tuning.planner.trials import Painted, Studio
+from hart.tuning.planner.verify import TIMED_EVERY, Verifier, decibels_of
+from hart.tuning.workload import Subjects
 from tests.modules.test_enhanced_hart import config, paint
 
 SMALL = {"num_search": 1, "num_verify": 2, "num_confirm": 1, "progress": False}
@@ -66,7 +66,7 @@ def quick(monkeypatch):
     """Candidates and one selector alone: it takes long enough."""
     replaced = {"cheaper": lambda *_: [], "reuse_by_similarity": lambda *_: [], "SELECTORS_TRIED": ["edge"]}
     for name, instead in replaced.items():
-        monkeypatch.setattr(f"hart.modules.cache_planner.search.{name}", instead)
+        monkeypatch.setattr(f"hart.tuning.planner.search.{name}", instead)
 
 
 def test_with_a_content_judge_the_fastest_of_the_first_that_are_faster_wins(found):

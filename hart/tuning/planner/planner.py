@@ -2,7 +2,7 @@
 
 Four parts, all on this machine and these weights. *Search*: try the candidates given (presets, other people's rules)
 and settings that reuse the branches which were most alike; then, from the full run, take the cheaper treatment of a
-stage that saves most time per damage to the latent map, again and again (`hart/modules/cache/moves.py`). *Verify*: of
+stage that saves most time per damage to the latent map, again and again (`treatments.py`). *Verify*: of
 all that was tried, take what nothing else beats in time and damage, and every candidate; paint other prompts, from the
 fastest on, until one keeps the budget; those that are nearly as fast are painted, too. *Refine*: from the fastest that
 keeps the budget go on in steps that are cheaper still, as long as one of them keeps it. *Confirm*: who picks the best
@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import hart
-from hart.modules.cache.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner.journal import PlanJournal
-from hart.modules.cache_planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
-from hart.modules.cache_planner.search import refine, search, to_verify
-from hart.modules.cache_planner.studio import Studio
-from hart.modules.cache_planner.verify import SAME_PICTURES_DB, Judge, Verifier
-from hart.modules.cache_prompts import Encode, Subjects, check_count
+from hart.tuning.planner.journal import PlanJournal
+from hart.tuning.planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
+from hart.tuning.planner.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
+from hart.tuning.planner.search import refine, search, to_verify
+from hart.tuning.planner.trials import Studio
+from hart.tuning.planner.verify import SAME_PICTURES_DB, Judge, Verifier
+from hart.tuning.workload import Encode, Subjects, check_count
 from hart.utils.digest import tensors_digest
 from hart.utils.numbers import is_number
 

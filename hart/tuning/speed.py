@@ -14,8 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from hart.modules.cache.statistics import percentile
-from hart.modules.cache_prompts import Subjects
-from hart.modules.cache_report import BenchmarkReport
+from hart.tuning.speed_report import BenchmarkReport
+from hart.tuning.workload import Subjects
 from hart.utils.memory import PeakMemory
 from hart.utils.timing import Stopwatch
 

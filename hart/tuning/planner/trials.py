@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn import functional as F
 
-from hart.modules.cache.proposal import Source, Trial
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.cache_planner.journal import PlanJournal
-from hart.modules.cache_prompts import Subjects
+from hart.tuning.planner.journal import PlanJournal
+from hart.tuning.planner.proposal import Source, Trial
+from hart.tuning.workload import Subjects
 from hart.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
