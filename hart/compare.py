@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 from hart.utils.images import grid, to_pil

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
 from hart.modules.models.transformer.generation import paints_one_by_one

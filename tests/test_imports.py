@@ -33,7 +33,7 @@ BY_NAME = {
     "hart.modules.models.transformer.hart_transformer_t2i": {"hart.modules.enhanced_hart"},
 }
 # The object that means "no cache" is all that networks know of the cache.
-NO_CACHE = "hart.modules.cache.no_cache"
+NO_CACHE = "hart.modules.cache.branch_cache"
 EXTENSIONS = ("apex", "flash_attn", "hart_backend", "triton", "xformers", "efficientvit")
 
 

@@ -45,7 +45,7 @@ def _paint(request: dict[str, Any]) -> dict[str, Any]:
 
     from hart.benchmark.operations import counted_operations
     from hart.benchmark.painter import compile_branches
-    from hart.modules.cache_config import HARTCacheConfig
+    from hart.modules.cache.config import HARTCacheConfig
     from hart.pipeline import HARTPipeline
     from hart.utils.memory import PeakMemory
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.config_checks import TEN_STAGES
 from hart.modules.cache.presets import move_stages, stages_of
 from hart.modules.cache.registry import unknown
-from hart.modules.cache_config import HARTCacheConfig
 
 PREFIX = "peer/"
 

@@ -16,7 +16,7 @@ from hart.benchmark.similarity import FILE as TABLE
 from hart.benchmark.similarity import measured_table, needs_table
 from hart.benchmark.work import SPLIT, WorkRequest, describe_work, scenes_of
 from hart.evaluation import num_scenes
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 from hart.tuning.planner import COUNTS, fitting_presets, has_steps

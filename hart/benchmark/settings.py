@@ -10,9 +10,9 @@ from pathlib import Path
 from hart.benchmark.peers import peer_names, read_peer
 from hart.benchmark.results import Kind
 from hart.benchmark.sweeps import sweep
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.presets import read_presets
 from hart.modules.cache.registry import unknown
-from hart.modules.cache_config import HARTCacheConfig
 from hart.tuning.planner.proposal import CacheProposal
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from typing import Any
 from hart.benchmark.results import Similarity, Work
 from hart.benchmark.work import EMBEDDED
 from hart.evaluation import draw_scenes
-from hart.modules.cache.calibration import Calibration
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
+from hart.modules.cache.similarity_table import Calibration
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 

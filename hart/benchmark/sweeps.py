@@ -6,8 +6,8 @@ import math
 from dataclasses import fields
 from typing import Any
 
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.registry import unknown
-from hart.modules.cache_config import HARTCacheConfig
 
 BEFORE_LAST, LAST = (0.0, 0.5, 1.0), (0.25, 0.5, 0.75)
 """Parts of the tokens that `--sweep refresh` computes at the last two skipped stages."""

@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.calibration import Calibration, Place, as_a_run_would, check_table
+from hart.modules.cache.branch_cache import NoCache
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.counting import CountingCache
-from hart.modules.cache.no_cache import NoCache
 from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
 from hart.modules.cache.recording import RecordingCache
 from hart.modules.cache.registry import unknown
-from hart.modules.cache.schedule import scheduled_threshold
+from hart.modules.cache.similarity_table import Calibration, Place, as_a_run_would, check_table
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
+from hart.modules.cache.thresholds import scheduled_threshold
 from hart.modules.cache.upsample import Resize, upsample
-from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from hart.modules.cache.calibration import LOW_PERCENTILE, Calibration, Place
+from hart.modules.cache.config import HARTCacheConfig
+from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration, Place
 from hart.modules.cache.statistics import percentile, summary
-from hart.modules.cache_config import HARTCacheConfig
 from hart.tuning.workload import Subjects, check_count
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ PATHS = {
     "hart.modules.models.autoencoder.quantize": ["HARTHybridQuantizer"],
     "hart.modules.networks.basic_hart": ["Block", "SelfAttention", "GatedMLP", "GeluMLP", "RMSNorm"],
     "hart.modules.diffusion": ["ResidualDiffusionHead"],
+    "hart.modules.cache_config": ["HARTCacheConfig"],
     "hart.modules.cache_planner": ["CacheProposal"],
 }
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from hart.modules.cache.calibration import Calibration
 from hart.modules.cache.similarity import similarity
+from hart.modules.cache.similarity_table import Calibration
 from hart.modules.cache.statistics import percentile
 from hart.modules.cache.upsample import upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hart.modules.cache.registry import unknown
 
 if TYPE_CHECKING:
-    from hart.modules.cache_config import HARTCacheConfig
+    from hart.modules.cache.config import HARTCacheConfig
 
 TEN_STAGES = (1, 4, 9, 16, 25, 36, 64, 100, 169, 256)
 """Stages of `patch_nums = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)`, for which stage numbers are written by default."""

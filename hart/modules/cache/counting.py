@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
 from hart.modules.cache.flops import FlopCounter
-from hart.modules.cache.no_cache import Branch, NoCache, StageStart
 from hart.modules.cache.statistics import CacheStatistics
 
 

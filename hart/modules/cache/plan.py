@@ -8,9 +8,9 @@ upsampling is linear.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hart.modules.cache.no_cache import ATTENTION, MLP
+from hart.modules.cache.branch_cache import ATTENTION, MLP
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.upsample import is_linear
-from hart.modules.cache_config import HARTCacheConfig
 
 Piece = tuple[int, int]
 """First and last place (inclusive)."""

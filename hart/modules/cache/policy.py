@@ -1,7 +1,7 @@
 """When to reuse: estimates of the similarity, and the threshold that they must reach.
 
 An estimate must cost far less than what it may save, so the true similarity is never computed here: a table answers, or
-what the run saw at the stages before (`transition.py`). One decision, and one read from the device, per stage.
+what the run saw at the stages before (`online_estimate.py`). One decision, and one read from the device, per stage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from torch.nn import functional as F
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.no_cache import StageStart
+from hart.modules.cache.branch_cache import StageStart
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import StagePlan, branch_at
-from hart.modules.cache.schedule import scheduled_threshold
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.thresholds import scheduled_threshold
 
 Table = Mapping[tuple[str, int, int], float]
 """Measured similarity by branch kind, layer and stage (as a token count)."""

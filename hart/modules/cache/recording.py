@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from hart.modules.cache.calibration import Calibration, Place
-from hart.modules.cache.no_cache import Branch, NoCache, StageStart
+from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
 from hart.modules.cache.similarity import similarity
+from hart.modules.cache.similarity_table import Calibration, Place
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.upsample import Resize, upsample_tokens
 

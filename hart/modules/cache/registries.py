@@ -8,8 +8,8 @@ from hart.modules.cache.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hart.modules.cache.selector import SelectorInput, TokenSelector
     from hart.modules.cache.store import StoredMap
+    from hart.modules.cache.token_selectors import SelectorInput, TokenSelector
     from hart.modules.cache.upsample import Interpolation
 
 Metric: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.branch_cache import ATTENTION, MLP, Branch, NoCache, StageStart
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.flops import FlopCounter
-from hart.modules.cache.no_cache import ATTENTION, MLP, Branch, NoCache, StageStart
+from hart.modules.cache.online_estimate import TransitionWatch, stages_to_watch
 from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
 from hart.modules.cache.policy import Policy, map_similarity
 from hart.modules.cache.registries import EVICTIONS, SELECTORS
-from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
 from hart.modules.cache.store import Account, FeatureStore
-from hart.modules.cache.transition import TransitionWatch, stages_to_watch
+from hart.modules.cache.token_selectors import SelectorInput, score_tokens, select_tokens
 from hart.modules.cache.upsample import Resize, upsample_tokens
-from hart.modules.cache_config import HARTCacheConfig
 
 INPUT = "input"
 """Key under which the input tokens of the last kept stage are stored, for selectors that look at change."""

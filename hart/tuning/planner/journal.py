@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.utils.files import write_whole
 from hart.utils.records import first_problem
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import hart
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
 from hart.tuning.planner.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tqdm.auto import tqdm
 
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.tuning.planner.proposal import Source, Trial, Verification, fastest_kept
 from hart.tuning.planner.treatments import (
     LATE_STAGES,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 
 SELECTORS_TRIED = ("edge", "fhat_cosine", "fastvar")
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)

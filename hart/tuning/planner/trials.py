@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn import functional as F
 
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.proposal import Source, Trial
 from hart.tuning.workload import Subjects

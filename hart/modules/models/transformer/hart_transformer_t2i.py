@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from hart.modules.cache.no_cache import NoCache
+from hart.modules.cache.branch_cache import NoCache
 from hart.modules.diffusion import ResidualDiffusionHead, init_diffusion_weights
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import generation, training

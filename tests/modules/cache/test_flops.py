@@ -8,7 +8,7 @@ from hart.benchmark.operations import ATTENTION_ON_CPU
 from hart.benchmark.painter import full_flops
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
-from tests.cache.toys import ToyBlock
+from tests.modules.cache.toys import ToyBlock
 from tests.modules.models.transformer.conftest import build
 
 WEIGHTS = 2 * 2  # of either part of a toy block, which is two wide

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.no_cache import ATTENTION, MLP, StageStart
+from hart.modules.cache.branch_cache import ATTENTION, MLP, StageStart
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
-from hart.modules.cache_config import HARTCacheConfig
 
 SIDES = (1, 2, 4, 8)
 WIDTH = 2

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hart.modules.cache.registries import SCHEDULES
-from hart.modules.cache.schedule import register_schedule, scheduled_threshold
+from hart.modules.cache.thresholds import register_schedule, scheduled_threshold
 
 NAMES = ["constant", "rising", "mlp_stricter"]
 STAGES = (4, 9, 16, 25, 36, 64, 100, 169, 256)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from hart.modules.cache import stage_cache
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.stage_cache import INPUT
-from hart.modules.cache_config import HARTCacheConfig
-from tests.cache.toys import ToyRun
+from tests.modules.cache.toys import ToyRun
 
 ALWAYS = {"threshold": 0.0, "skip_stages": [16, 64], "cache_stages": [4, 16]}
 

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hart.modules.cache.registries import SELECTORS
-from hart.modules.cache.selector import SelectorInput, num_selected, register_selector, score_tokens, select_tokens
+from hart.modules.cache.token_selectors import (
+    SelectorInput,
+    num_selected,
+    register_selector,
+    score_tokens,
+    select_tokens,
+)
 from tests.golden import load
 
 GOLDEN, _ = load("fastvar.argmax")

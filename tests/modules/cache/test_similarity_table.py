@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from hart.modules.cache.calibration import Calibration, Compared, as_a_run_would, check_table
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.config import HARTCacheConfig
+from hart.modules.cache.similarity_table import Calibration, Compared, as_a_run_would, check_table
 
 SIDES = (1, 2, 4, 8)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from hart.modules.cache.online_estimate import NUM_SPOTS, TransitionWatch, stages_to_watch
 from hart.modules.cache.similarity import similarity
-from hart.modules.cache.transition import NUM_SPOTS, TransitionWatch, stages_to_watch
 from hart.modules.cache.upsample import upsample_tokens
 
 SIDES = (1, 2, 4, 8, 16)

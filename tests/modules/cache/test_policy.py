@@ -3,9 +3,9 @@
 import pytest
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import StagePlan
 from hart.modules.cache.policy import Policy
-from hart.modules.cache_config import HARTCacheConfig
 
 PLAN = StagePlan(3, 8, reusable=frozenset(range(4)), source=2)
 

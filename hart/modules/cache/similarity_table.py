@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import source_of
 from hart.modules.cache.statistics import percentile
-from hart.modules.cache_config import HARTCacheConfig
 from hart.utils.files import write_whole
 from hart.utils.records import read_record
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hart.modules.cache import presets
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.config_checks import NOT_WITH_NOTHING, RULES, TEN_STAGES
 from hart.modules.cache.registries import SCHEDULES, known_names
-from hart.modules.cache_config import HARTCacheConfig
 
 TEN = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 FOURTEEN = (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64)
@@ -78,12 +78,12 @@ def test_lists_are_copied():
 
 def test_it_needs_the_standard_library_alone():
     code = (
-        "import sys; from hart.modules.cache_config import HARTCacheConfig as C;"
+        "import sys; from hart.modules.cache.config import HARTCacheConfig as C;"
         "C.from_preset('original-cache', (1, 2, 3, 4)).validate([1, 4, 9, 16]);"
         "print([m for m in ('torch', 'transformers', 'numpy', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
     )
     assert done.stdout.strip() == "[]"
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from hart.modules.cache import eviction, schedule, selector, similarity, upsample
+from hart.modules.cache import eviction, similarity, upsample
+from hart.modules.cache import thresholds as schedule
+from hart.modules.cache import token_selectors as selector
 from hart.modules.cache.registries import EVICTIONS, INTERPOLATIONS, METRICS, SCHEDULES, SELECTORS
 from hart.modules.cache.registry import Registry
 

@@ -1,6 +1,6 @@
 """How the threshold depends on where in the model it is asked for."""
 
-from hart.modules.cache.no_cache import MLP
+from hart.modules.cache.branch_cache import MLP
 from hart.modules.cache.registries import SCHEDULES, ThresholdSchedule
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import branch_at, build_plan, place_of, source_of
-from hart.modules.cache_config import HARTCacheConfig
 
 SIDES, DEPTH = (1, 2, 4, 8), 2
 
