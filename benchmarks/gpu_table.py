@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matrix_peak import matrix_product_peak
 from tqdm import tqdm
 
-from hart.benchmark.machine import this_machine
-from hart.benchmark.matrix_peak import matrix_product_peak
-from hart.benchmark.painter import compile_branches, full_flops
+from hart.benchmark.run.batches import compile_branches, full_flops
+from hart.benchmark.run.machine import this_machine
 from hart.pipeline import HARTPipeline
 from hart.tuning.speed import timed
 from hart.utils.files import write_whole

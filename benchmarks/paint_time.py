@@ -10,9 +10,9 @@ import statistics
 from typing import Any
 
 import torch
+from matrix_peak import matrix_product_peak
 
-from hart.benchmark.matrix_peak import matrix_product_peak
-from hart.benchmark.painter import full_flops
+from hart.benchmark.run.batches import full_flops
 from hart.pipeline import HARTPipeline
 from hart.tuning.speed import timed
 

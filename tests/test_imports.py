@@ -14,9 +14,7 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 # From the top of the house down: a file may import its own layer and those below it.
 LAYERS = (
     ("examples",),
-    ("hart.benchmark",),
-    ("hart.evaluation.__main__",),
-    ("hart.compare",),
+    ("hart.benchmark", "hart.compare", "hart.evaluation.__main__"),
     ("hart.pipeline", "hart.pipeline_folders", "hart.pipeline_output"),
     ("hart.modules.enhanced_hart", "hart.modules.cache_planner"),
     ("hart.tuning",),

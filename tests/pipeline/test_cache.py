@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from hart import HARTPipeline
-from hart.compare import compare_presets, psnr
+from hart.benchmark.compare import compare_presets, psnr
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
-from tests.pipeline.test_script import run, script  # noqa: F401
+from tests.scripts.test_enhanced_inference import run, script  # noqa: F401
 
 ALWAYS = HARTCacheConfig(skip_stages=[169, 256], cache_stages=[100], threshold=0.0)
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from hart.benchmark.operations import ATTENTION_ON_CPU
-from hart.benchmark.painter import full_flops
+from hart.benchmark.run.batches import full_flops
+from hart.benchmark.run.operations import ATTENTION_ON_CPU
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from tests.modules.cache.toys import ToyBlock
