@@ -15,14 +15,14 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 LAYERS = (
     ("examples",),
     ("hart.benchmark", "hart.compare", "hart.evaluation.__main__"),
-    ("hart.pipeline", "hart.pipeline_folders", "hart.pipeline_output"),
+    ("hart.pipeline",),
     ("hart.modules.enhanced_hart", "hart.modules.cache_planner"),
     ("hart.tuning",),
     ("hart.modules.models.transformer",),
     ("hart.modules.models.autoencoder",),
     ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache", "hart.modules.cache_config"),
     ("hart.evaluation",),  # judges pictures, whoever painted them
-    ("hart.utils",),
+    ("hart.embedded", "hart.utils"),
     ("hart",),
 )
 # Modules that a file names as text because they stand above it, with the reason.

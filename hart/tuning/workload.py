@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hart import embedded_model_path, sample_prompts
+from hart.embedded import is_embedded, sample_prompts
 from hart.modules.models.transformer import HARTForT2I
 from hart.utils.numbers import is_whole
 from hart.utils.prompts import EncodedPrompts, encode_prompts
@@ -114,7 +114,8 @@ def check_count(name: str, value: object) -> int:
 
 def is_embedded_model(model: HARTForT2I) -> bool:
     """Whether a model was loaded from inside this package."""
-    return _folder(model) == embedded_model_path().resolve()
+    folder = _folder(model)
+    return folder is not None and is_embedded(folder)
 
 
 def _folder(model: HARTForT2I) -> Path | None:

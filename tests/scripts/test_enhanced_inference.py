@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import hart.pipeline
-import hart.pipeline_folders
+import hart.pipeline.folders
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "enhanced_inference.py"
 
@@ -74,7 +74,7 @@ def test_a_strip_of_stages_per_picture(run, tmp_path):
 
 
 def test_without_arguments_the_samples_of_the_embedded_model(run, checkpoint_root, monkeypatch, tmp_path):
-    monkeypatch.setattr(hart.pipeline_folders, "embedded_model_path", lambda: checkpoint_root / "llm")
+    monkeypatch.setattr(hart.pipeline.folders, "embedded_model_path", lambda: checkpoint_root / "llm")
     # The tiny text model knows other words and reads fewer of them.
     monkeypatch.setattr(hart, "sample_prompts", lambda: ["a cat", "a dog", "a tree", "a lamp"])
     assert run(model_path=None)[0] == 0

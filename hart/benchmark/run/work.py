@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from hart import embedded_model_path
 from hart.benchmark.results import Work
 from hart.benchmark.run.batches import Batch
+from hart.embedded import is_embedded
 from hart.evaluation import Scene, draw_scenes, num_scenes, parse_caption
 from hart.modules.models.transformer import HARTForT2I
 from hart.pipeline import HARTPipeline
@@ -98,12 +98,6 @@ def weights_digest(model: HARTForT2I) -> str:
             while piece := file.read(2**20):
                 digest.update(piece)
     return digest.hexdigest()
-
-
-def is_embedded(checkpoint: str | os.PathLike[str] | None) -> bool:
-    """Whether a path is the model inside this package."""
-    embedded = embedded_model_path().resolve()
-    return checkpoint is None or Path(checkpoint).resolve() in (embedded, embedded.parent)
 
 
 def scenes_of(work: Work) -> list[Scene] | None:

@@ -19,8 +19,8 @@ from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
 from hart.modules.models.transformer.generation import paints_one_by_one
-from hart.pipeline_folders import model_folder, stored_system_prompt, text_model_folder
-from hart.pipeline_output import OUTPUT_TYPES, OutputType, PipelineOutput, Run, StageCallback, as_output, joined
+from hart.pipeline.folders import model_folder, stored_system_prompt, text_model_folder
+from hart.pipeline.output import OUTPUT_TYPES, OutputType, PipelineOutput, Run, StageCallback, as_output, joined
 from hart.utils.checkpoint import no_progress_bar
 from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
 from hart.utils.images import need_pillow

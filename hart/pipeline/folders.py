@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from hart import embedded_model_path
+from hart.embedded import embedded_model_path, is_embedded
 from hart.utils.paths import transformer_folder
 from hart.utils.text_model import SYSTEM_PROMPT_FILE, load_system_prompt
 
@@ -38,7 +38,7 @@ def stored_system_prompt(folder: Path) -> str | None:
     """The text beside a checkpoint; a checkpoint that is not ours most likely needs one."""
     root = folder.resolve().parent
     system_prompt = load_system_prompt(root)
-    if system_prompt is None and folder.resolve() != embedded_model_path().resolve():
+    if system_prompt is None and not is_embedded(folder):
         logger.warning(
             "no system prompt: %s does not exist and system_prompt is None. The published checkpoints were trained "
             "with an instruction in front of every prompt; without it pictures follow prompts less well and differ "
