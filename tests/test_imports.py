@@ -17,19 +17,15 @@ LAYERS = (
     ("hart.benchmark", "hart.compare", "hart.evaluation.__main__"),
     ("hart.pipeline",),
     ("hart.modules.enhanced_hart", "hart.modules.cache_planner"),
-    ("hart.tuning",),
+    ("hart.tuning",),  # knows the model by a protocol
+    ("hart.evaluation",),  # judges pictures, whoever painted them
     ("hart.modules.models.transformer",),
     ("hart.modules.models.autoencoder",),
-    ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache", "hart.modules.cache_config"),
-    ("hart.evaluation",),  # judges pictures, whoever painted them
+    ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache_config"),
+    ("hart.modules.cache",),
     ("hart.embedded", "hart.utils"),
     ("hart",),
 )
-# Modules that a file names as text because they stand above it, with the reason.
-BY_NAME = {
-    # `use_cache = True` on a plain model, as the older interface has it, needs the class that is built on that model.
-    "hart.modules.models.transformer.hart_transformer_t2i": {"hart.modules.enhanced_hart"},
-}
 # The object that means "no cache" is all that networks know of the cache.
 NO_CACHE = "hart.modules.cache.branch_cache"
 EXTENSIONS = ("apex", "flash_attn", "hart_backend", "triton", "xformers", "efficientvit")
@@ -95,7 +91,7 @@ def test_imports_point_down_the_house(file):
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_no_import_hides_in_a_name(file):
-    assert loaded_by_name(file.read_text(encoding="utf-8")) == BY_NAME.get(module_name(file), set())
+    assert loaded_by_name(file.read_text(encoding="utf-8")) == set()
 
 
 def test_names_that_hide_an_import_are_seen():

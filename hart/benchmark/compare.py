@@ -142,9 +142,7 @@ def compare_presets(
 
 def _painter(pipeline: HARTPipeline, config: HARTCacheConfig) -> HARTPipeline:
     """A pipeline of its own around the same weights."""
-    given = pipeline.model
-    kind = type(given) if isinstance(given, EnhancedHARTForT2I) else EnhancedHARTForT2I
-    model = kind.from_hart(given, config)
+    model = EnhancedHARTForT2I.from_hart(pipeline.model, config)
     return HARTPipeline(
         model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
     )

@@ -61,8 +61,8 @@ class HARTPipeline:
         system_prompt: text in front of every prompt; None or empty for none.
         safety_checker: called with the prompts of a call; returns for each whether it must not be painted.
         progress: show a bar over stages.
-        cache: a preset's name or settings of the stage cache; None leaves the model as it is. A plain model is wrapped
-            in an `EnhancedHARTForT2I` that shares its weights, so that its owner keeps one without cache.
+        cache: a preset's name or settings of the stage cache; None leaves the model as it is. With a cache the model is
+            wrapped in an `EnhancedHARTForT2I` that shares its weights; the given model keeps its own settings.
     """
 
     def __init__(
@@ -79,8 +79,7 @@ class HARTPipeline:
             given = type(safety_checker).__name__
             raise ValueError(f"safety_checker is a {given}; allowed is a function of a list of prompts, or None.")
         if cache is not None:
-            model = model if isinstance(model, EnhancedHARTForT2I) else EnhancedHARTForT2I.from_hart(model)
-            model.set_cache_config(cache)
+            model = EnhancedHARTForT2I.from_hart(model, cache)
         self.model, self.text_model, self.tokenizer = model, text_model, tokenizer
         self.system_prompt, self.safety_checker, self.progress = system_prompt, safety_checker, progress
         width, expected = text_model.config.get_text_config().hidden_size, model.config.context_dim
@@ -216,7 +215,7 @@ class HARTPipeline:
         if not self.model.use_cache:
             yield lambda: None
             return
-        with self.model.with_cache().separate_statistics() as statistics:
+        with self.model.caching.separate_statistics() as statistics:
             yield statistics
 
     def checked_prompts(

@@ -10,17 +10,15 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration, Place
 from hart.modules.cache.statistics import percentile, summary
+from hart.tuning.model import TunedModel
 from hart.tuning.workload import Subjects, check_count
-
-if TYPE_CHECKING:
-    from hart.modules.enhanced_hart import EnhancedHARTForT2I
 
 BRANCHES = ("attn", "mlp")
 LEAST_THRESHOLD = 0.01
@@ -39,7 +37,7 @@ class CalibrationSettings:
 
 
 def calibrate(
-    model: "EnhancedHARTForT2I",
+    model: TunedModel,
     subjects: Subjects,
     settings: CalibrationSettings,
     sim_path: str | os.PathLike[str] | None,
@@ -105,24 +103,7 @@ def deciding_config(config: HARTCacheConfig | None, patch_nums: Sequence[int]) -
         return HARTCacheConfig(skip_stages=stages[1:], cache_stages=stages[:-1])
 
 
-def estimating_config(config: HARTCacheConfig) -> HARTCacheConfig:
-    """The same skips with thresholds that nothing reaches: every estimate is made, and everything computed."""
-    return replace(
-        config,
-        threshold=1.0,
-        attn_threshold=None,
-        mlp_threshold=None,
-        adaptive_threshold=False,
-        refresh_ratio={},
-        estimator="online",
-        reuse_codes="sampled",
-        drop_stages=[],
-        unguided_from=None,
-        memory_budget_mb=None,
-    )
-
-
-def _record(model: "EnhancedHARTForT2I", subjects: Subjects, settings: CalibrationSettings) -> Calibration:
+def _record(model: TunedModel, subjects: Subjects, settings: CalibrationSettings) -> Calibration:
     model.calibration, model.sim_path = True, None
     starts = range(0, settings.num_samples, check_count("batch_size", settings.batch_size))
     with tqdm(total=settings.num_samples, desc="calibrating", unit="picture", disable=not settings.progress) as bar:

@@ -8,19 +8,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
 from hart.modules.cache.statistics import percentile
+from hart.tuning.model import TunedModel
 from hart.tuning.speed_report import BenchmarkReport
 from hart.tuning.workload import Subjects
 from hart.utils.memory import PeakMemory
 from hart.utils.timing import Stopwatch
-
-if TYPE_CHECKING:
-    from hart.modules.enhanced_hart import EnhancedHARTForT2I
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class BenchmarkSettings:
 class Side:
     """One of the two that are compared: a wrapper of its own around the model, and what its batches took."""
 
-    model: "EnhancedHARTForT2I"
+    model: TunedModel
     totals: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
     stages: list[list[float]] = field(default_factory=list)
@@ -92,8 +90,8 @@ class Side:
 
 
 def benchmark(
-    plain: "EnhancedHARTForT2I",
-    cached: "EnhancedHARTForT2I",
+    plain: TunedModel,
+    cached: TunedModel,
     subjects: Subjects,
     settings: BenchmarkSettings,
     json_path: str | os.PathLike[str] | None,
@@ -157,7 +155,7 @@ def _figures(
 
 
 def _circumstances(
-    model: "EnhancedHARTForT2I", subjects: Subjects, settings: BenchmarkSettings, num_batches: int
+    model: TunedModel, subjects: Subjects, settings: BenchmarkSettings, num_batches: int
 ) -> dict[str, Any]:
     return {
         "device": str(model.device),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hart.embedded import is_embedded, sample_prompts
-from hart.modules.models.transformer import HARTForT2I
+from hart.tuning.model import TunedModel
 from hart.utils.numbers import is_whole
 from hart.utils.prompts import EncodedPrompts, encode_prompts
 from hart.utils.text_model import TextModel, load_system_prompt, load_text_model
@@ -41,7 +41,7 @@ class Subjects:
 
     def __init__(
         self,
-        model: HARTForT2I,
+        model: TunedModel,
         count: int,
         prompts: Sequence[str] | None = None,
         label_B: Tensor | None = None,
@@ -95,7 +95,7 @@ class Subjects:
         }
 
 
-def _encoder(folder: Path | None, model: HARTForT2I) -> Encode:
+def _encoder(folder: Path | None, model: TunedModel) -> Encode:
     """Reads prompts with the text model beside the checkpoint."""
     text, system_prompt = _text_model(folder, model.device)
     return lambda prompts: encode_prompts(prompts, *text, model.config.context_token, system_prompt)
@@ -112,13 +112,13 @@ def check_count(name: str, value: object) -> int:
     return value
 
 
-def is_embedded_model(model: HARTForT2I) -> bool:
+def is_embedded_model(model: TunedModel) -> bool:
     """Whether a model was loaded from inside this package."""
     folder = _folder(model)
     return folder is not None and is_embedded(folder)
 
 
-def _folder(model: HARTForT2I) -> Path | None:
+def _folder(model: TunedModel) -> Path | None:
     path = Path(model.config.name_or_path) if model.config.name_or_path else None
     return path.resolve() if path is not None and path.is_dir() else None
 

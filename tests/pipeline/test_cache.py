@@ -36,6 +36,17 @@ def test_the_pipeline_paints_with_a_cache(pipeline, checkpoint_root):
     assert painted(HARTPipeline(plain, *parts)).cache_statistics["config"]["skip_stages"] == [169, 256]
 
 
+def test_a_second_pipeline_s_cache_leaves_the_first_one_alone(pipeline):
+    parts = pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt
+    first = HARTPipeline(pipeline.model, *parts, progress=False, cache=ALWAYS)
+    before = painted(first)
+    second = HARTPipeline(first.model, *parts, progress=False, cache="conservative-cache")
+    assert first.model.cache_config == ALWAYS and second.model.cache_config != ALWAYS
+    assert second.model.blocks is first.model.blocks
+    again = painted(first)
+    assert np.array_equal(again.images, before.images) and again.cache_statistics == before.cache_statistics
+
+
 def test_loading_with_a_preset(checkpoint_root):
     pipeline = HARTPipeline.from_pretrained(checkpoint_root, dtype="float32", progress=False, cache="original-cache")
     assert isinstance(pipeline.model, EnhancedHARTForT2I) and pipeline.model.is_cache_enabled

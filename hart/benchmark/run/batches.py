@@ -92,7 +92,7 @@ class Painter:
         """Paint a batch: what it took, and its pictures [B, 3, H, W] in 0 to 1 on the CPU."""
         model, device = self.model, self.model.device
         with (
-            model.separate_statistics() as statistics,
+            model.caching.separate_statistics() as statistics,
             timed(model.diffloss, "sample", device) as head,
             timed(model, "run_blocks", device) as blocks,
         ):

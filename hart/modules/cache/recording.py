@@ -4,11 +4,13 @@ Shapes: R rows (2B under guidance), n tokens of a stage, C width.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.similarity import similarity
 from hart.modules.cache.similarity_table import Calibration, Place
 from hart.modules.cache.stage_cache import StageCache
@@ -74,3 +76,20 @@ class RecordingCache(NoCache):
 
     def finish_call(self) -> None:
         self.done()
+
+
+def estimating_config(config: HARTCacheConfig) -> HARTCacheConfig:
+    """The same skips with thresholds that nothing reaches: every estimate is made, and everything computed."""
+    return replace(
+        config,
+        threshold=1.0,
+        attn_threshold=None,
+        mlp_threshold=None,
+        adaptive_threshold=False,
+        refresh_ratio={},
+        estimator="online",
+        reuse_codes="sampled",
+        drop_stages=[],
+        unguided_from=None,
+        memory_budget_mb=None,
+    )

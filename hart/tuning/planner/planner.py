@@ -18,12 +18,13 @@ import platform
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 import hart
 from hart.modules.cache.config import HARTCacheConfig
+from hart.tuning.model import TunedModel
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
 from hart.tuning.planner.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
@@ -33,10 +34,6 @@ from hart.tuning.planner.verify import SAME_PICTURES_DB, Judge, Verifier
 from hart.tuning.workload import Encode, Subjects, check_count
 from hart.utils.digest import tensors_digest
 from hart.utils.numbers import is_number
-
-if TYPE_CHECKING:
-    from hart.modules.enhanced_hart import EnhancedHARTForT2I
-
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +89,7 @@ def enough_pictures(max_quality_drop: float) -> int:
     return max(FEWEST_JUDGED, math.ceil(PICTURES_IN_BUDGET / max_quality_drop))
 
 
-def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: PlanSettings) -> CacheProposal:
+def plan(model: TunedModel, prompts: Sequence[str] | None, settings: PlanSettings) -> CacheProposal:
     """Search, verify, refine, confirm (see the head of this file).
 
     Args:
@@ -172,7 +169,7 @@ def _warn(settings: PlanSettings, judged_by: JudgedBy, counts: tuple[int, int, i
 
 
 def _studios(
-    model: "EnhancedHARTForT2I",
+    model: TunedModel,
     parts: PlanPrompts,
     counts: tuple[int, int, int],
     settings: PlanSettings,
@@ -188,7 +185,7 @@ def _studios(
 
 
 def _identity(
-    model: "EnhancedHARTForT2I",
+    model: TunedModel,
     parts: PlanPrompts,
     counts: tuple[int, int, int],
     settings: PlanSettings,
@@ -208,7 +205,7 @@ def _identity(
     }
 
 
-def _candidates(model: "EnhancedHARTForT2I", settings: PlanSettings) -> list[HARTCacheConfig]:
+def _candidates(model: TunedModel, settings: PlanSettings) -> list[HARTCacheConfig]:
     """Settings to try beside the search's own; where none are given, all presets that fit the model."""
     sides, depth = model.config.patch_nums, model.config.depth
     if settings.candidates is None:
@@ -237,7 +234,7 @@ def _preset(name: str, sides: Sequence[int]) -> HARTCacheConfig | None:
     return None if config.changes_nothing else config
 
 
-def _cost(model: "EnhancedHARTForT2I", counts: tuple[int, int, int], seconds: float, pictures: int) -> PlanCost:
+def _cost(model: TunedModel, counts: tuple[int, int, int], seconds: float, pictures: int) -> PlanCost:
     num_search, num_verify, num_confirm = counts
     return PlanCost(
         seconds=round(seconds, 1),
@@ -249,7 +246,7 @@ def _cost(model: "EnhancedHARTForT2I", counts: tuple[int, int, int], seconds: fl
     )
 
 
-def _where(model: "EnhancedHARTForT2I") -> dict[str, Any]:
+def _where(model: TunedModel) -> dict[str, Any]:
     """What times depend on beside the settings."""
     device = model.device
     return {

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from hart.evaluation import SIDES, draw_scenes, num_scenes, parse_caption
+from hart.tuning.model import TunedModel
 from hart.tuning.workload import is_embedded_model
-
-if TYPE_CHECKING:
-    from hart.modules.enhanced_hart import EnhancedHARTForT2I
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +22,7 @@ class PlanPrompts(NamedTuple):
 
 
 def split_prompts(
-    model: "EnhancedHARTForT2I",
+    model: TunedModel,
     prompts: Sequence[str] | None,
     counts: tuple[int, int, int],
     seed: int,
@@ -84,7 +82,7 @@ def _free_captions(seed: int, kept_apart: Collection[str]) -> list[str]:
     return [caption for pair in zip(*by_size.values(), strict=False) for caption in pair]
 
 
-def who_judges(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, by_caller: bool) -> JudgedBy:
+def who_judges(model: TunedModel, prompts: Sequence[str] | None, by_caller: bool) -> JudgedBy:
     """The caller's judge, the embedded model's own program where it understands all prompts, or the latent map."""
     if by_caller:
         return "caller"

@@ -2,19 +2,16 @@
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.cache.config import HARTCacheConfig
+from hart.tuning.model import TunedModel
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.proposal import Source, Trial
 from hart.tuning.workload import Subjects
 from hart.utils.timing import Stopwatch
-
-if TYPE_CHECKING:
-    from hart.modules.enhanced_hart import EnhancedHARTForT2I
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,7 @@ class Studio:
         journal: keeps trials and verifications.
     """
 
-    def __init__(
-        self, model: "EnhancedHARTForT2I", subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal
-    ):
+    def __init__(self, model: TunedModel, subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal):
         self.model, self.full = type(model).from_hart(model), type(model).from_hart(model)
         self.first_seed, self.cfg, self.journal = first_seed, cfg, journal
         self.current: HARTCacheConfig | None = None
