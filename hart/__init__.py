@@ -6,12 +6,12 @@ Importing this package costs neither torch nor transformers; `HARTPipeline` is i
 from typing import TYPE_CHECKING, Any
 
 from hart.embedded import embedded_model_path, sample_prompts
+from hart.version import __version__
 
 if TYPE_CHECKING:
     from hart.pipeline import HARTPipeline as HARTPipeline
     from hart.pipeline import PipelineOutput as PipelineOutput
 
-__version__ = "0.1.0"
 __all__ = ["HARTPipeline", "PipelineOutput", "__version__", "embedded_model_path", "sample_prompts"]
 
 

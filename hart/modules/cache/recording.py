@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
 from hart.modules.cache.config import HARTCacheConfig
+from hart.modules.cache.rules import Resize
 from hart.modules.cache.similarity import similarity
 from hart.modules.cache.similarity_table import Calibration, Place
 from hart.modules.cache.stage_cache import StageCache
-from hart.modules.cache.upsample import Resize, upsample_tokens
+from hart.modules.cache.upsample import upsample_tokens
 
 
 class RecordingCache(NoCache):
@@ -32,7 +33,7 @@ class RecordingCache(NoCache):
         self,
         patch_nums: Sequence[int],
         calibration: Calibration,
-        resize: Resize | str = "bilinear",
+        resize: "Resize | str" = "bilinear",
         estimating: StageCache | None = None,
         done: Callable[[], None] = lambda: None,
     ):

@@ -17,10 +17,11 @@ from hart.modules.cache.online_estimate import TransitionWatch, stages_to_watch
 from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
 from hart.modules.cache.policy import Policy, map_similarity
 from hart.modules.cache.registries import EVICTIONS, SELECTORS
+from hart.modules.cache.rules import Resize, SelectorInput
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
 from hart.modules.cache.store import Account, FeatureStore
-from hart.modules.cache.token_selectors import SelectorInput, score_tokens, select_tokens
-from hart.modules.cache.upsample import Resize, upsample_tokens
+from hart.modules.cache.token_selectors import score_tokens, select_tokens
+from hart.modules.cache.upsample import upsample_tokens
 
 INPUT = "input"
 """Key under which the input tokens of the last kept stage are stored, for selectors that look at change."""
@@ -72,7 +73,7 @@ class StageCache(NoCache):
         statistics: CacheStatistics,
         adaptive: AdaptiveThresholds,
         blocks: Any,
-        resize: Resize | None = None,
+        resize: "Resize | None" = None,
         account: Account | None = None,
     ):
         self.config, self.plan, self.policy, self.blocks = config, plan, policy, blocks

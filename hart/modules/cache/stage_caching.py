@@ -18,11 +18,11 @@ from hart.modules.cache.counting import CountingCache
 from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
 from hart.modules.cache.recording import RecordingCache, estimating_config
+from hart.modules.cache.rules import Resize
 from hart.modules.cache.similarity_table import Calibration, Place, as_a_run_would, check_table
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.thresholds import scheduled_threshold
-from hart.modules.cache.upsample import Resize
 
 CacheSetting = HARTCacheConfig | str | None
 """Settings, a preset's name, or None for no cache."""
@@ -221,7 +221,7 @@ class StageCaching:
         )
 
 
-def _resize(config: HARTCacheConfig, upsampling: Upsampling | None) -> Resize | None:
+def _resize(config: HARTCacheConfig, upsampling: Upsampling | None) -> "Resize | None":
     """The given upsampling with the mode of one generation, whatever is set meanwhile."""
     if upsampling is None:
         return None

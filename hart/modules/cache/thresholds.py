@@ -1,7 +1,8 @@
 """How the threshold depends on where in the model it is asked for."""
 
 from hart.modules.cache.branch_cache import MLP
-from hart.modules.cache.registries import SCHEDULES, ThresholdSchedule
+from hart.modules.cache.registries import SCHEDULES
+from hart.modules.cache.rules import ThresholdSchedule
 
 
 def register_schedule(name: str, schedule: ThresholdSchedule) -> None:

@@ -5,53 +5,13 @@ the accumulated map.
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hart.modules.cache.registries import SELECTORS, Selector
-
-
-@dataclass(frozen=True)
-class SelectorInput:
-    """What is known before the tokens of a stage (or a branch) are run; give what the selector in use needs.
-
-    Args:
-        side: side of the stage's token map.
-        x_RnC: input tokens of the stage, or of the branch.
-        previous_RnC: the same input at the stage that was kept, upsampled to this side.
-        map_before_BcPP: accumulated latent map before the last computed stage.
-        map_after_BcPP: accumulated latent map now.
-        seeds: of the pictures, or one for all.
-    """
-
-    side: int
-    x_RnC: Tensor
-    previous_RnC: Tensor | None = None
-    map_before_BcPP: Tensor | None = None
-    map_after_BcPP: Tensor | None = None
-    seeds: tuple[int, ...] = (0,)
-
-    def need(self, name: str, selector: str) -> Tensor:
-        """A tensor that the selector cannot do without.
-
-        Raises:
-            ValueError: it is not there.
-        """
-        value: Tensor | None = getattr(self, name)
-        if value is None:
-            raise ValueError(f"{name} is None; allowed for token selector {selector!r} is a tensor.")
-        return value
-
-
-class TokenSelector(NamedTuple):
-    """A scoring function, and whether it looks at the kept stage's input, which is stored and upsampled for it then."""
-
-    score: Selector
-    reads_previous: bool
+from hart.modules.cache.registries import SELECTORS
+from hart.modules.cache.rules import Selector, SelectorInput, TokenSelector
 
 
 def register_selector(name: str, selector: Selector, reads_previous: bool = True) -> None:

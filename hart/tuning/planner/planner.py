@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 
-import hart
 from hart.modules.cache.config import HARTCacheConfig
 from hart.tuning.model import TunedModel
 from hart.tuning.planner.journal import PlanJournal
@@ -34,6 +33,7 @@ from hart.tuning.planner.verify import SAME_PICTURES_DB, Judge, Verifier
 from hart.tuning.workload import Encode, Subjects, check_count
 from hart.utils.digest import tensors_digest
 from hart.utils.numbers import is_number
+from hart.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ def _identity(
         "judged_by": judged_by,
         "model": model.config.name_or_path,
         "weights": tensors_digest(model),
-        "hart": hart.__version__,
+        "hart": __version__,
         **_where(model),
     }
 
