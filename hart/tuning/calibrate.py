@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration, Place
-from hart.modules.cache.statistics import percentile, summary
 from hart.tuning.model import TunedModel
 from hart.tuning.workload import Subjects, check_count
+from hart.utils.intervals import percentile, summary
 
 BRANCHES = ("attn", "mlp")
 LEAST_THRESHOLD = 0.01

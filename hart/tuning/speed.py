@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from hart.modules.cache.statistics import percentile
 from hart.tuning.model import TunedModel
 from hart.tuning.speed_report import BenchmarkReport
 from hart.tuning.workload import Subjects
+from hart.utils.intervals import spread_of
 from hart.utils.memory import PeakMemory
 from hart.utils.timing import Stopwatch
 
@@ -83,9 +83,9 @@ class Side:
             "mean_time": mean,
             "throughput_img_per_sec": 1 / mean,
             "cache_hit_rate": self.model.get_cache_statistics()["cache_hit_rate"],
-            "batch_seconds": spread(self.totals),
-            "parts": {name: spread(seconds) for name, seconds in self.parts.items()},
-            "stages": {str(side * side): spread(list(seconds)) for side, seconds in by_stage},
+            "batch_seconds": spread_of(self.totals),
+            "parts": {name: spread_of(seconds) for name, seconds in self.parts.items()},
+            "stages": {str(side * side): spread_of(seconds) for side, seconds in by_stage},
         }
 
 
@@ -127,15 +127,15 @@ def _figures(
 ) -> dict[str, Any]:
     statistics = cached.model.get_cache_statistics()
     before, after = (side.report(settings.batch_size) for side in (plain, cached))
-    whole = before["batch_seconds"]["median"]
-    outside = max(whole - before["parts"]["transformer"]["median"], 1e-9)
+    whole = before["batch_seconds"].median
+    outside = max(whole - before["parts"]["transformer"].median, 1e-9)
     config = cached.model.cache_config
     return {
         "run_tag": config.run_tag() if config is not None else "hart-nocache",
         "config": config.to_dict() if config is not None else None,
         "benchmark": after,
         "no_cache": before,
-        "speed_up": whole / after["batch_seconds"]["median"],
+        "speed_up": whole / after["batch_seconds"].median,
         "ceiling": whole / outside,
         "flops": {
             "no_cache_computed": plain.model.get_cache_statistics()["flops_computed"],
@@ -169,16 +169,6 @@ def _circumstances(
         "warmup": settings.warmup,
         "seed": settings.seed,
         "cfg": settings.cfg,
-    }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles, by linear interpolation."""
-    ordered = sorted(values)
-    return {
-        "median": percentile(ordered, 50),
-        "q1": percentile(ordered, 25),
-        "q3": percentile(ordered, 75),
     }
 
 

@@ -4,26 +4,15 @@ import json
 import os
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hart.utils.files import write_whole
-from hart.utils.records import read_record
+from hart.utils.intervals import Spread
+from hart.utils.records import Part, read_record
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Spread(_Part):
-    """Seconds per batch."""
-
-    median: float = Field(ge=0)
-    q1: float = Field(ge=0)
-    q3: float = Field(ge=0)
-
-
-class SideReport(_Part):
-    """The figures of one side; `mean_time` is seconds per picture.
+class SideReport(Part):
+    """The figures of one side; `mean_time` is seconds per picture, spreads are of seconds per batch.
 
     `parts` holds text, decoder, transformer (the blocks of all stages) and diffusion_head; the last two lie inside the
     stages.
@@ -37,7 +26,7 @@ class SideReport(_Part):
     stages: dict[str, Spread]
 
 
-class Flops(_Part):
+class Flops(Part):
     """Operations of the transformer's branches over all pictures of the cached side, and of the one without cache.
 
     Older reports do not have the latter, and 0 computed where there was no cache.
@@ -49,7 +38,7 @@ class Flops(_Part):
     saved_ratio: float = Field(ge=0, le=1)
 
 
-class Memory(_Part):
+class Memory(Part):
     """Peaks in bytes by the method named; `cache_peak_bytes` is the exact size of the stored maps."""
 
     method: str
@@ -58,7 +47,7 @@ class Memory(_Part):
     cache_peak_bytes: int = Field(ge=0)
 
 
-class BenchmarkReport(_Part):
+class BenchmarkReport(Part):
     """What `benchmark_performance` measured."""
 
     run_tag: str

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, reflected_limits, score_interval
 from hart.benchmark.judge.features import Features, feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture
-from hart.benchmark.psnr import PSNR_CAP, psnr
 from hart.benchmark.results import Interval, Quality
 from hart.evaluation import ATTRIBUTES, PictureCheck, Scene, check_pictures
 from hart.modules.models.autoencoder import HARTAutoEncoder
+from hart.utils.intervals import bootstrap_interval, drop_interval, reflected_limits, score_interval
+from hart.utils.psnr import PSNR_CAP, psnr_of_bytes
 
 PACKAGES = {"skimage": "scikit-image", "scipy": "scipy"}
 SSIM_WINDOW = 7
@@ -129,7 +129,7 @@ class _Tally:
 
 def psnr_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:
     """PSNR of each picture [N, H, W, 3] in dB, at most 100 (equal pictures would be infinite)."""
-    return [min(psnr(a, b), PSNR_CAP) for a, b in zip(pictures, reference, strict=True)]
+    return [min(psnr_of_bytes(a, b), PSNR_CAP) for a, b in zip(pictures, reference, strict=True)]
 
 
 def ssim_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:

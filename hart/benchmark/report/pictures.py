@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hart.benchmark.psnr import psnr
 from hart.benchmark.results import Results, Setting
+from hart.utils.psnr import psnr_of_bytes
 
 PROMPTS = 6
 SIDE = 320
@@ -83,7 +83,7 @@ def _picture(number: int, name: str, prompt: str, pixels: Pixels | None, plain: 
         return Picture(number, alt, None, None, "no picture")
     if plain is None or plain.shape != pixels.shape:
         return Picture(number, alt, _data_uri(pixels), None, "")
-    decibels = psnr(pixels, plain)
+    decibels = psnr_of_bytes(pixels, plain)
     caption = f"{decibels:.1f} dB" if math.isfinite(decibels) else "the same"
     difference = np.abs(pixels.astype(np.int16) - plain)
     shown = np.minimum(AMPLIFIED * difference, 255).astype(np.uint8)

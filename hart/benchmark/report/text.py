@@ -2,8 +2,8 @@
 
 from typing import TypeGuard
 
-from hart.benchmark.psnr import PSNR_CAP
 from hart.benchmark.results import Interval, Spread
+from hart.utils.psnr import PSNR_CAP
 
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 NOT_MEASURED = "not measured"

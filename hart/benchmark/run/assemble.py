@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hart.benchmark.results import Quality, Setting, Spread, Work
+from hart.benchmark.results import Quality, Setting, Work
 from hart.benchmark.run.batches import BatchRecord
 from hart.benchmark.run.journal import PICTURES
 from hart.benchmark.run.memory import memory_of
 from hart.benchmark.run.similarity import is_table_of
 from hart.benchmark.settings.choose import NamedSetting
-from hart.tuning.speed import spread
+from hart.utils.intervals import spread_of
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ def _setting(one: Finished, plain: Finished, work: Work, quality: Quality, table
         why=one.setting.why,
         run_tag=one.setting.config.run_tag(),
         config=portable(one.setting.config.to_dict(), table),
-        batch_seconds=_spread([record.seconds for record in whole]),
-        speed_up=_spread(paired_ratios(plain.records, records)),
-        parts={part: _spread([record.parts[part] for record in whole]) for part in whole[0].parts},
+        batch_seconds=spread_of([record.seconds for record in whole]),
+        speed_up=spread_of(paired_ratios(plain.records, records)),
+        parts={part: spread_of([record.parts[part] for record in whole]) for part in whole[0].parts},
         stages={
-            str(side * side): _spread([record.stages[index] for record in whole])
+            str(side * side): spread_of([record.stages[index] for record in whole])
             for index, side in enumerate(work.patch_nums)
         },
         hit_rate=hit_count / decisions if decisions else 0.0,
@@ -121,7 +121,3 @@ def hit_shares(one: Finished, depth: int) -> dict[str, dict[str, float]]:
         branch: {stage: count / (depth * generations) for stage, count in by_stage.items()}
         for branch, by_stage in counts.items()
     }
-
-
-def _spread(values: list[float]) -> Spread:
-    return Spread(**spread(values))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import source_of
-from hart.modules.cache.statistics import percentile
 from hart.utils.files import write_whole
+from hart.utils.intervals import percentile
 from hart.utils.records import read_record
 
 FORMAT = "hart-similarity-table"

@@ -6,15 +6,16 @@ well are merged into those of the model, so that a failed run leaves nothing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from statistics import fmean, pstdev
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from hart.utils.intervals import summary
 
 EMPTY = "empty"
 """Cause of a miss: nothing that fits is stored from an earlier stage."""
@@ -178,28 +179,6 @@ class CacheStatistics:
             if values:
                 found[branch] = {**summary(values), "count": self._seen[branch]}
         return found
-
-
-def summary(values: Iterable[float]) -> dict[str, float]:
-    """Mean, standard deviation (of the values as they are), extremes and percentiles by linear interpolation."""
-    ordered = sorted(values)
-    return {
-        "mean": fmean(ordered),
-        "std": pstdev(ordered),
-        "min": ordered[0],
-        "max": ordered[-1],
-        "median": percentile(ordered, 50),
-        "p80": percentile(ordered, 80),
-        "p90": percentile(ordered, 90),
-    }
-
-
-def percentile(ordered: list[float], percent: float) -> float:
-    """Of ascending values, by linear interpolation between the two nearest."""
-    place = (len(ordered) - 1) * percent / 100
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def _read(entries: list[tuple[Place, float | Tensor]]) -> list[tuple[Place, float]]:

@@ -29,10 +29,11 @@ from hart.tuning.planner.prompts import JudgedBy, PlanPrompts, split_prompts, wh
 from hart.tuning.planner.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
 from hart.tuning.planner.search import refine, search, to_verify
 from hart.tuning.planner.trials import Studio
-from hart.tuning.planner.verify import SAME_PICTURES_DB, Judge, Verifier
+from hart.tuning.planner.verify import Judge, Verifier
 from hart.tuning.workload import Encode, Subjects, check_count
 from hart.utils.digest import tensors_digest
 from hart.utils.numbers import is_number
+from hart.utils.psnr import PSNR_CAP
 from hart.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class PlanSettings:
     def __post_init__(self) -> None:
         if not is_number(self.max_quality_drop) or not 0 <= self.max_quality_drop <= 1:
             raise ValueError(f"max_quality_drop is {self.max_quality_drop!r}; allowed is a number from 0 to 1.")
-        if self.min_psnr is not None and (not is_number(self.min_psnr) or not 0 <= self.min_psnr <= SAME_PICTURES_DB):
+        if self.min_psnr is not None and (not is_number(self.min_psnr) or not 0 <= self.min_psnr <= PSNR_CAP):
             raise ValueError(f"min_psnr is {self.min_psnr!r}; allowed is None or a number from 0 to 100 (dB).")
         for name in COUNTS:
             if (count := getattr(self, name)) is not None or name == "num_search":

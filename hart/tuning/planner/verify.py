@@ -5,25 +5,20 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from hart.evaluation import check_pictures, parse_caption
-from hart.evaluation.paired import paired_drop
 from hart.tuning.planner.prompts import JudgedBy
 from hart.tuning.planner.proposal import Trial, Verification
 from hart.tuning.planner.trials import Painted, Studio, damage_to
 from hart.utils.images import to_numpy
-from hart.utils.psnr import psnr
+from hart.utils.intervals import paired_drop
+from hart.utils.psnr import PSNR_CAP, psnr_of_bytes
 from hart.utils.timing import Stopwatch
 
 NEARLY = 1.05
 """What took at most so many times as long in the search as the first that keeps the budget is verified, too."""
-
-SAME_PICTURES_DB = 100.0
-"""Stands for the infinite PSNR of pictures that are the same."""
 
 Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 """Pictures [B, 3, H, W] of 0 to 1 and their prompts (empty without prompts) to a score of each, 1 for perfect."""
@@ -116,7 +111,7 @@ class Verifier:
             prompts.append(tuple(self.studio.prompt(index)) or index)
             before.append(self.scores[index])
             scores.append(self.score(index, ours, images))
-            decibels.append(decibels_of(to_numpy(images)[0], self.pictures[index]))
+            decibels.append(min(PSNR_CAP, psnr_of_bytes(to_numpy(images)[0], self.pictures[index])))
             self.losses[index] += scores[-1] < before[-1]
             still_to_win -= 1 - before[-1]
             if self._is_hopeless(sum(before) - sum(scores) - still_to_win, decibels):
@@ -167,12 +162,6 @@ class Verifier:
             better=sum(ours > plain for ours, plain in zip(scores, before, strict=True)),
             kept=inside and len(scores) == len(self.pictures) and speed_up > 1,
         )
-
-
-def decibels_of(ours: NDArray[np.uint8], plain: NDArray[np.uint8]) -> float:
-    """PSNR of two pictures [H, W, 3]."""
-    both = [torch.from_numpy(picture[None]).double() / 255 for picture in (ours, plain)]
-    return min(SAME_PICTURES_DB, *psnr(*both))
 
 
 def _scorer(studio: Studio, judged_by: JudgedBy, judge: Judge | None) -> Callable[[int, Painted, Tensor], float]:

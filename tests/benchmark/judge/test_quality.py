@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, reflected_limits, score_interval
 from hart.benchmark.judge.features import feature_distances, frechet_distance, picture_features
 from hart.benchmark.judge.quality import Judge, need_metrics, psnr_values, ssim_values
 from hart.benchmark.pictures import load_picture, save_picture
-from hart.benchmark.psnr import psnr
 from hart.evaluation import draw_scenes
+from hart.utils.intervals import bootstrap_interval, drop_interval, reflected_limits, score_interval
 from tests.modules.models.transformer.conftest import build
 
 
@@ -25,12 +24,6 @@ def test_psnr_and_ssim():
     dark = np.zeros((1, 8, 8, 3), np.uint8)
     assert psnr_values(dark + np.uint8(10), dark)[0] == pytest.approx(20 * np.log10(25.5))
     assert ssim_values(noise(1, 4), noise(1, 4, 1))[0] < 0.5
-
-
-def test_psnr_is_that_of_scikit_image():
-    metrics, (one, other) = pytest.importorskip("skimage.metrics"), noise(2)
-    assert psnr(one, other) == metrics.peak_signal_noise_ratio(other, one, data_range=255)
-    assert psnr(one, one) == float("inf")
 
 
 def test_feature_distance_is_zero_for_equal_and_grows_with_damage():

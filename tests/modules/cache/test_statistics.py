@@ -6,7 +6,8 @@ from threading import Thread
 import pytest
 import torch
 
-from hart.modules.cache.statistics import DISSIMILAR, EMPTY, MOST_KEPT, CacheStatistics, percentile
+from hart.modules.cache.statistics import DISSIMILAR, EMPTY, MOST_KEPT, CacheStatistics
+from hart.utils.intervals import percentile
 
 
 def test_nothing_seen():

@@ -19,7 +19,7 @@ from hart.tuning.planner.proposal import Verification, fastest_kept
 from hart.tuning.planner.search import front, refine, to_verify
 from hart.tuning.planner.treatments import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
 from hart.tuning.planner.trials import Painted, Studio
-from hart.tuning.planner.verify import TIMED_EVERY, Verifier, decibels_of
+from hart.tuning.planner.verify import TIMED_EVERY, Verifier
 from hart.tuning.workload import Subjects
 from tests.modules.test_enhanced_hart import config, paint
 
@@ -376,12 +376,6 @@ def test_other_selectors_matter_where_a_part_is_run():
     part = Treatment((16, 64), (1.0, 0.5), selector="edge")
     assert [other.selector for other in other_selectors(part)] == ["fhat_cosine", "fastvar"]
     assert list(other_selectors(Treatment((16, 64), (1.0, 0.0)))) == []
-
-
-def test_decibels_of_two_pictures():
-    plain = torch.zeros(4, 4, 3, dtype=torch.uint8).numpy()
-    assert decibels_of(plain, plain) == 100
-    assert decibels_of(plain + 255, plain) == 0
 
 
 @pytest.mark.parametrize(

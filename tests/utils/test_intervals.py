@@ -2,7 +2,7 @@
 
 import pytest
 
-from hart.evaluation.paired import paired_drop
+from hart.utils.intervals import paired_drop
 
 
 def scores(both, lost, won, neither):
