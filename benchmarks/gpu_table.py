@@ -18,10 +18,10 @@ from matrix_peak import matrix_product_peak
 from tqdm import tqdm
 
 from hart.benchmark.run.batches import compile_branches, full_flops
-from hart.benchmark.run.machine import this_machine
 from hart.pipeline import HARTPipeline
 from hart.tuning.speed import timed
 from hart.utils.files import write_whole
+from hart.utils.machine import this_machine
 from hart.utils.memory import PeakMemory
 
 PROMPT = "a 3d fox on an orange background"

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from hart.utils.files import write_whole
 from hart.utils.intervals import Interval, Spread
+from hart.utils.machine import Machine
 from hart.utils.records import Part, first_problem
 
 FORMAT = 1
@@ -17,21 +18,6 @@ FORMAT = 1
 
 Kind = Literal["preset", "peer", "file", "sweep", "plan"]
 Goal = Literal["speed", "balance", "quality", "memory"]
-
-
-class Machine(Part):
-    """Where it ran; results of different machines are never compared silently."""
-
-    processor: str
-    cores: int
-    memory_gib: float
-    accelerator: str | None
-    platform: str
-    python: str
-    torch: str
-    transformers: str
-    hart: str
-    git_revision: str | None
 
 
 class Work(Part):

@@ -17,6 +17,7 @@ from hart.tuning.model import TunedModel
 from hart.tuning.speed_report import BenchmarkReport
 from hart.tuning.workload import Subjects
 from hart.utils.intervals import spread_of
+from hart.utils.machine import conditions
 from hart.utils.memory import PeakMemory
 from hart.utils.timing import Stopwatch
 
@@ -158,10 +159,7 @@ def _circumstances(
     model: TunedModel, subjects: Subjects, settings: BenchmarkSettings, num_batches: int
 ) -> dict[str, Any]:
     return {
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
+        **conditions(model.device, model.dtype),
         "patch_nums": list(model.config.patch_nums),
         "painted": subjects.words,
         "num_batches": num_batches,

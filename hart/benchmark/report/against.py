@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from hart.benchmark.report.text import figure, quartiles
 from hart.benchmark.results import Results, Setting
-from hart.benchmark.run.machine import differences
+from hart.utils.machine import differences
 
 SAME_WORK = ("checkpoint", "device", "dtype", "threads", "compiled", "batch_size", "guidance_scale")
 

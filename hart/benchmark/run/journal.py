@@ -4,12 +4,8 @@ The folder holds `run.json` (what the run is), `batches.jsonl` (a line per finis
 pictures. A batch counts once its line is whole; its pictures are written before.
 """
 
-import json
-import logging
-import os
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +16,10 @@ from hart.benchmark.pictures import save_picture
 from hart.benchmark.run.batches import BatchRecord
 from hart.benchmark.settings.choose import NamedSetting
 from hart.utils.files import write_whole
+from hart.utils.journal import OtherRunError, append_line, same_run, whole_lines
 from hart.utils.records import first_problem
 
-logger = logging.getLogger(__name__)
-
 RUN, BATCHES, PICTURES = "run.json", "batches.jsonl", "pictures"
-
-FORMAT = 3
-"""Version of `run.json` and `batches.jsonl`; a run of another one is refused and says so."""
 
 
 class Journal:
@@ -81,10 +73,7 @@ class Journal:
         for row, image in enumerate(images):
             path = self.folder / PICTURES / setting.slug / f"{first + row:05d}"
             record.files.append(save_picture(image, path).relative_to(self.folder).as_posix())
-        with (self.folder / BATCHES).open("a", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.folder / BATCHES, record.model_dump_json())
         self.batches[record.setting, record.index] = record
 
     def _read(self) -> dict[tuple[str, int], BatchRecord]:
@@ -92,16 +81,13 @@ class Journal:
         path = self.folder / BATCHES
         if not path.is_file():
             return {}
-        text = path.read_text(encoding="utf-8", errors="replace")
         records, whole = {}, []
-        for number, line in enumerate(text.splitlines(keepends=True), start=1):
-            if not line.endswith("\n"):  # torn: lines are written with their end
-                break
+        for number, line in enumerate(whole_lines(path), start=1):
             record = _parsed(line, number, path)
             if all(_is_there(self.folder / file) for file in record.files):
                 records[record.setting, record.index] = record
                 whole.append(line)
-        if "".join(whole) != text:
+        if "".join(whole) != path.read_text(encoding="utf-8", errors="replace"):
             write_whole(path, "".join(whole))
         return records
 
@@ -117,63 +103,6 @@ def has_begun(folder: Path) -> bool:
     return (folder / RUN).is_file() and batches.is_file() and batches.stat().st_size > 0
 
 
-class OtherRunError(ValueError):
-    """A folder holds other work than what is to go on in it."""
-
-
-def same_run(path: Path, identity: Mapping[str, Any], ignored: Sequence[str] = ()) -> str:
-    """When the work that a file identifies was begun; the file is written where it is missing.
-
-    Args:
-        path: `run.json`, or another of its kind.
-        identity: what must be equal for the work to go on, as plain values.
-        ignored: names in it that may differ; a warning says so.
-
-    Raises:
-        OtherRunError: the file is of other work; the message names the first difference.
-        ValueError: it cannot be read.
-    """
-    begun = datetime.now(UTC).isoformat(timespec="seconds")
-    plain = json.loads(json.dumps(dict(identity) | {"format": FORMAT}))
-    plain.pop("begun", None)  # of an identity read back from the file
-    if not path.is_file():
-        write_whole(path, json.dumps(plain | {"begun": begun}, indent=1) + "\n")
-        return begun
-    found = read_identity(path)
-    begun = found.pop("begun", begun)
-    for name in ignored:
-        if found.get(name) != plain.get(name):
-            logger.warning("the run was begun with %s %s; it goes on with %s", name, found.get(name), plain.get(name))
-        found[name] = plain.get(name)
-    difference = first_difference(found, plain)
-    if difference is not None:
-        where, there, here = difference
-        raise OtherRunError(
-            f"output_dir {str(path.parent)!r} holds another run: {where} is {there!r} there and {here!r} here; choose "
-            "another folder, or go on with the same settings, code and machine."
-        )
-    return str(begun)
-
-
-def read_identity(path: Path) -> dict[str, Any]:
-    """What a file identifies.
-
-    Raises:
-        ValueError: it is no JSON, or of another version.
-    """
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is no JSON ({error}); choose another output_dir.") from error
-    version = found.get("format")
-    if version != FORMAT:
-        raise ValueError(
-            f"output_dir {str(path.parent)!r} holds a run of format {version!r}; this version of hart goes on with "
-            f"format {FORMAT}: choose another folder."
-        )
-    return found
-
-
 def _parsed(line: str, number: int, path: Path) -> BatchRecord:
     try:
         return BatchRecord.model_validate_json(line)
@@ -182,14 +111,3 @@ def _parsed(line: str, number: int, path: Path) -> BatchRecord:
             f"line {number} of {str(path)!r} is no finished batch ({first_problem(error)}); take the line out, and its "
             "batch is painted again."
         ) from error
-
-
-def first_difference(there: Any, here: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """Where two plain values first differ, and what stands there in each; None where they are equal."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys([*there, *here]):
-            found = first_difference(there.get(key), here.get(key), f"{where}.{key}" if where else key)
-            if found is not None:
-                return found
-        return None
-    return None if there == here else (where, there, here)

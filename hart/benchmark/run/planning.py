@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hart.benchmark.results import Work
-from hart.benchmark.run.journal import RUN, has_begun, read_identity, same_run
-from hart.benchmark.run.machine import this_machine
+from hart.benchmark.run.journal import RUN, has_begun
 from hart.benchmark.run.runner import identity
 from hart.benchmark.run.similarity import FILE as TABLE
 from hart.benchmark.run.similarity import measured_table, needs_table
@@ -21,6 +20,8 @@ from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 from hart.tuning.planner import COUNTS, fitting_presets, has_steps
 from hart.tuning.planner.proposal import CacheProposal
+from hart.utils.journal import read_identity, same_run
+from hart.utils.machine import this_machine
 
 logger = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from hart.benchmark.results import Machine, Quality, Results, Work
 from hart.benchmark.run.assemble import Finished, assemble
 from hart.benchmark.run.batches import Batch, Painter, compile_branches
 from hart.benchmark.run.journal import Journal
-from hart.benchmark.run.machine import this_machine
 from hart.benchmark.run.memory import measure_memory
 from hart.benchmark.run.similarity import FILE as TABLE
 from hart.benchmark.run.similarity import MeasuredTable, is_table_of, measured_table, needs_table, similarity_table
 from hart.benchmark.run.work import WorkRequest, batches, describe_work, scenes_of
 from hart.benchmark.settings.choose import NamedSetting
 from hart.pipeline import HARTPipeline
+from hart.utils.machine import this_machine
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.utils.files import write_whole
+from hart.utils.journal import append_line, whole_lines
 from hart.utils.records import first_problem
 
 Step = TypeVar("Step", bound=BaseModel)
@@ -32,14 +33,13 @@ class PlanJournal:
         if self.path is None:
             return
         head = json.dumps(dict(identity), sort_keys=True)
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.is_file() else []
+        lines = whole_lines(self.path)
         if lines and lines[0] != head + "\n":
             raise ValueError(
                 f"{str(self.path)!r} holds the steps of another plan; choose another folder, or remove it."
             )
         for line in lines[1:]:
-            if line.endswith("\n"):  # a torn last line is painted again
-                self._read(line)
+            self._read(line)
         kept = [json.dumps({"key": key, "step": step}) for key, step in self.steps.items()]
         write_whole(self.path, "\n".join([head, *kept]) + "\n")
 
@@ -63,10 +63,7 @@ class PlanJournal:
         step = paint()
         self.steps[key] = step.model_dump_json()
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "step": self.steps[key]}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.path, json.dumps({"key": key, "step": self.steps[key]}))
         return step
 
 

@@ -14,13 +14,10 @@ verified and confirmed.
 import logging
 import math
 import os
-import platform
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.tuning.model import TunedModel
@@ -32,6 +29,7 @@ from hart.tuning.planner.trials import Studio
 from hart.tuning.planner.verify import Judge, Verifier
 from hart.tuning.workload import Encode, Subjects, check_count
 from hart.utils.digest import tensors_digest
+from hart.utils.machine import conditions
 from hart.utils.numbers import is_number
 from hart.utils.psnr import PSNR_CAP
 from hart.version import __version__
@@ -202,7 +200,7 @@ def _identity(
         "model": model.config.name_or_path,
         "weights": tensors_digest(model),
         "hart": __version__,
-        **_where(model),
+        **conditions(model.device, model.dtype),
     }
 
 
@@ -243,20 +241,8 @@ def _cost(model: TunedModel, counts: tuple[int, int, int], seconds: float, pictu
         num_search=num_search,
         num_verify=num_verify,
         num_confirm=num_confirm,
-        **_where(model),
+        **conditions(model.device, model.dtype),
     )
-
-
-def _where(model: TunedModel) -> dict[str, Any]:
-    """What times depend on beside the settings."""
-    device = model.device
-    return {
-        "device": str(device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform(),
-        "torch": str(torch.__version__),
-    }
 
 
 __all__ = ["COUNTS", "PlanSettings", "confirm", "fitting_presets", "plan"]

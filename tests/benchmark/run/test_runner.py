@@ -13,8 +13,7 @@ from hart.benchmark.report import write_report
 from hart.benchmark.results import Quality, Results
 from hart.benchmark.run.assemble import Finished, hit_shares, paired_ratios, portable, whole_batches
 from hart.benchmark.run.batches import BatchRecord, Painter, full_flops
-from hart.benchmark.run.journal import FORMAT, Journal, first_difference
-from hart.benchmark.run.machine import _git_revision, differences, this_machine
+from hart.benchmark.run.journal import Journal
 from hart.benchmark.run.runner import identity, run_benchmark
 from hart.benchmark.run.similarity import _prompts as calibration_prompts
 from hart.benchmark.run.work import WorkRequest, scenes_of, weights_digest
@@ -23,6 +22,8 @@ from hart.evaluation import parse_caption
 from hart.evaluation.scenes import is_held_out
 from hart.modules.cache_config import HARTCacheConfig
 from hart.utils.digest import tensors_digest
+from hart.utils.journal import FORMAT, first_difference
+from hart.utils.machine import _git_revision, differences, this_machine
 from tests.benchmark.conftest import setting as made_up
 
 REQUEST = WorkRequest(num_pictures=3, batch_size=2, prompts=("a cat", "a dog"), seed=5)

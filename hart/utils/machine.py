@@ -1,4 +1,4 @@
-"""Where a benchmark ran: what its figures depend on beside the settings."""
+"""Where something was measured: what its figures depend on beside the settings."""
 
 import hashlib
 import os
@@ -6,16 +6,37 @@ import platform
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-import transformers
+from hart.utils.records import Part
+from hart.version import __version__
 
-import hart
-from hart.benchmark.results import Machine
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = Path(__file__).parents[1]
 
 
-def this_machine(device: torch.device) -> Machine:
+class Machine(Part):
+    """Where it ran; results of different machines are never compared silently."""
+
+    processor: str
+    cores: int
+    memory_gib: float
+    accelerator: str | None
+    platform: str
+    python: str
+    torch: str
+    transformers: str
+    hart: str
+    git_revision: str | None
+
+
+def this_machine(device: "torch.device") -> Machine:
     """This machine, with the accelerator that `device` names."""
+    import torch
+    import transformers
+
     accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return Machine(
         processor=_processor(),
@@ -26,9 +47,22 @@ def this_machine(device: torch.device) -> Machine:
         python=platform.python_version(),
         torch=str(torch.__version__),
         transformers=transformers.__version__,
-        hart=hart.__version__,
-        git_revision=_git_revision(Path(hart.__file__).parent),
+        hart=__version__,
+        git_revision=_git_revision(PACKAGE),
     )
+
+
+def conditions(device: "torch.device", dtype: "torch.dtype") -> dict[str, Any]:
+    """What times on this machine depend on, in five words: device, dtype, threads, machine, torch."""
+    import torch
+
+    return {
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform(),
+        "torch": str(torch.__version__),
+    }
 
 
 def differences(one: Machine, other: Machine) -> list[str]:
