@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from hart.benchmark.run.batches import compile_branches, full_flops
 from hart.pipeline import HARTPipeline
-from hart.tuning.speed import timed
 from hart.utils.files import write_whole
 from hart.utils.machine import this_machine
 from hart.utils.memory import PeakMemory
+from hart.utils.timing import timed
 
 PROMPT = "a 3d fox on an orange background"
 MODES: dict[str, dict[str, Any] | None] = {

@@ -14,7 +14,7 @@ from matrix_peak import matrix_product_peak
 
 from hart.benchmark.run.batches import full_flops
 from hart.pipeline import HARTPipeline
-from hart.tuning.speed import timed
+from hart.utils.timing import timed
 
 PROMPT = "a 3d fox on an orange background"
 

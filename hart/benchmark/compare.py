@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hart.benchmark.run.batches import pipeline_around
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
@@ -124,7 +125,8 @@ def compare_presets(
     prompts = pipeline.checked_prompts(prompts)
     names = list(dict.fromkeys([BASELINE, *(presets or HARTCacheConfig.preset_names())]))
     configs = [HARTCacheConfig.from_preset(name, patch_nums=pipeline.model.config.patch_nums) for name in names]
-    painters = [_painter(pipeline, config) for config in configs]
+    models = [EnhancedHARTForT2I.from_hart(pipeline.model, config) for config in configs]
+    painters = [pipeline_around(pipeline, model) for model in models]
     rows = [Row(name, config.run_tag()) for name, config in zip(names, configs, strict=True)]
     seeds = picture_seeds(len(prompts), seed)
     with tqdm(total=(repeats + 1) * len(rows), desc="comparing", unit="run", disable=not progress) as bar:
@@ -138,14 +140,6 @@ def compare_presets(
     for row in rows:
         row.psnr = psnr(row.images, rows[0].images)
     return Comparison(prompts, seeds, rows)
-
-
-def _painter(pipeline: HARTPipeline, config: HARTCacheConfig) -> HARTPipeline:
-    """A pipeline of its own around the same weights."""
-    model = EnhancedHARTForT2I.from_hart(pipeline.model, config)
-    return HARTPipeline(
-        model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
-    )
 
 
 def _decibels(value: float) -> str:

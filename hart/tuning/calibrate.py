@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration, Place
 from hart.tuning.model import TunedModel
+from hart.tuning.painter import Painter
 from hart.tuning.workload import Subjects, check_count
 from hart.utils.intervals import percentile, summary
 
@@ -105,13 +106,12 @@ def deciding_config(config: HARTCacheConfig | None, patch_nums: Sequence[int]) -
 
 def _record(model: TunedModel, subjects: Subjects, settings: CalibrationSettings) -> Calibration:
     model.calibration, model.sim_path = True, None
+    painter = Painter(model, subjects, settings.seed, settings.cfg)
     starts = range(0, settings.num_samples, check_count("batch_size", settings.batch_size))
     with tqdm(total=settings.num_samples, desc="calibrating", unit="picture", disable=not settings.progress) as bar:
         for start in starts:
             size = min(settings.batch_size, settings.num_samples - start)
-            arguments = subjects.arguments(start, size)
-            seeds = [settings.seed + start + row for row in range(size)]
-            model.autoregressive_infer_cfg(size, g_seed=seeds, cfg=settings.cfg, decode=False, **arguments)
+            painter.paint(start, size)
             bar.update(size)
     return model.recorded_similarities
 

@@ -5,15 +5,13 @@ batch unless they say otherwise; the device's queue is drained at every reading.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from hart.tuning.model import TunedModel
+from hart.tuning.painter import Painter, timed_parts
 from hart.tuning.speed_report import BenchmarkReport
 from hart.tuning.workload import Subjects
 from hart.utils.intervals import spread_of
@@ -44,30 +42,17 @@ class Side:
     stages: list[list[float]] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
 
-    def paint(self, subjects: Subjects, settings: BenchmarkSettings, start: int, memory: PeakMemory) -> None:
+    def paint(self, painter: Painter, start: int, size: int, memory: PeakMemory) -> None:
         """Paint one batch and note its times and its peak of memory."""
-        model, watch = self.model, Stopwatch(self.model.device)
-        stages: list[float] = []
-        seeds = [settings.seed + start + row for row in range(settings.batch_size)]
         memory.restart()
-        with timed(model.diffloss, "sample", model.device) as head, timed(model, "run_blocks", model.device) as blocks:
-            watch.restart()
-            arguments = subjects.arguments(start, settings.batch_size)
-            text = watch.lap()
-            f_hat = model.autoregressive_infer_cfg(
-                settings.batch_size,
-                g_seed=seeds,
-                cfg=settings.cfg,
-                decode=False,
-                callback_on_stage_end=lambda *_: stages.append(watch.lap()),
-                **arguments,
-            )
-            model.latent_to_img(f_hat)
+        with timed_parts(self.model) as parts:
+            painted = painter.paint(start, size, by_stage=True)
+            watch = Stopwatch(self.model.device)
+            self.model.latent_to_img(painted.f_hat)
             decoder = watch.lap()
-        self.totals.append(text + sum(stages) + decoder)
-        self.stages.append(stages)
-        taken = {"text": text, "decoder": decoder, "diffusion_head": sum(head), "transformer": sum(blocks)}
-        for name, seconds in taken.items():
+        self.totals.append(painted.text + painted.seconds + decoder)
+        self.stages.append(painted.stages)
+        for name, seconds in {"text": painted.text, "decoder": decoder, **parts()}.items():
             self.parts.setdefault(name, []).append(seconds)
         self.peaks.append(memory.peak_bytes())
 
@@ -107,12 +92,14 @@ def benchmark(
         json_path: where the report goes; None for nowhere.
     """
     sides, memory = (Side(plain), Side(cached)), PeakMemory(plain.device)
+    painters = [Painter(side.model, subjects, settings.seed, settings.cfg) for side in sides]
     num_batches = -(-settings.num_samples // settings.batch_size)
     rounds = settings.warmup + num_batches
     with tqdm(total=2 * rounds, desc="benchmark", unit="batch", disable=not settings.progress) as bar:
         for index in range(rounds):
-            for side in sides if index % 2 == 0 else reversed(sides):
-                side.paint(subjects, settings, max(0, index - settings.warmup) * settings.batch_size, memory)
+            start = max(0, index - settings.warmup) * settings.batch_size
+            for turn in (0, 1) if index % 2 == 0 else (1, 0):
+                sides[turn].paint(painters[turn], start, settings.batch_size, memory)
                 bar.update()
             if index + 1 == settings.warmup:
                 for side in sides:
@@ -168,26 +155,3 @@ def _circumstances(
         "seed": settings.seed,
         "cfg": settings.cfg,
     }
-
-
-@contextmanager
-def timed(owner: Any, name: str, device: torch.device) -> Iterator[list[float]]:
-    """Seconds of every call of a method while the context lasts; the method is the old one afterwards."""
-    method: Callable[..., Any] = getattr(owner, name)
-    seconds: list[float] = []
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        watch = Stopwatch(device)
-        result = method(*args, **kwargs)
-        seconds.append(watch.lap())
-        return result
-
-    before = owner.__dict__.get(name)
-    owner.__dict__[name] = call
-    try:
-        yield seconds
-    finally:
-        if before is None:
-            owner.__dict__.pop(name, None)
-        else:
-            owner.__dict__[name] = before

@@ -10,10 +10,10 @@ from hart.modules.cache.similarity_table import Calibration
 from hart.modules.cache.upsample import upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
-from hart.tuning.speed import timed
 from hart.tuning.speed_report import BenchmarkReport
 from hart.utils.intervals import percentile
 from hart.utils.memory import PeakMemory
+from hart.utils.timing import timed
 from tests.modules.models.transformer.conftest import text
 from tests.modules.test_enhanced_hart import config, paint
 

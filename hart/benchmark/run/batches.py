@@ -13,7 +13,7 @@ from hart.modules.cache.flops import FlopCounter
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer.generation import paints_one_by_one
 from hart.pipeline import HARTPipeline
-from hart.tuning.speed import timed
+from hart.tuning.painter import timed_parts
 
 GRAPHS_PER_LAYER = 8
 """Graphs that a layer's branch may have: first stage, later ones, part of the tokens, one row or more."""
@@ -82,20 +82,12 @@ class Painter:
     model: EnhancedHARTForT2I = field(init=False)
 
     def __post_init__(self) -> None:
-        shared = self.pipeline
-        self.model = EnhancedHARTForT2I.from_hart(shared.model, self.setting.config)
-        self.pipeline = HARTPipeline(
-            self.model, shared.text_model, shared.tokenizer, shared.system_prompt, progress=False
-        )
+        self.model = EnhancedHARTForT2I.from_hart(self.pipeline.model, self.setting.config)
+        self.pipeline = pipeline_around(self.pipeline, self.model)
 
     def paint(self, batch: Batch) -> tuple[BatchRecord, Tensor]:
         """Paint a batch: what it took, and its pictures [B, 3, H, W] in 0 to 1 on the CPU."""
-        model, device = self.model, self.model.device
-        with (
-            model.caching.separate_statistics() as statistics,
-            timed(model.diffloss, "sample", device) as head,
-            timed(model, "run_blocks", device) as blocks,
-        ):
+        with self.model.caching.separate_statistics() as statistics, timed_parts(self.model) as parts_inside:
             output = self.pipeline(
                 batch.prompts,
                 guidance_scale=self.guidance_scale,
@@ -106,12 +98,12 @@ class Painter:
             )
         timings = output.timings
         parts = {"text": timings["text"], "decoder": timings["decoder"]}
-        parts |= {"transformer": sum(blocks), "diffusion_head": sum(head)}
+        parts |= parts_inside()
         record = BatchRecord(
             setting=self.setting.name,
             index=batch.index,
             pictures=len(batch.prompts),
-            generations=len(batch.prompts) if paints_one_by_one(device) else 1,
+            generations=len(batch.prompts) if paints_one_by_one(self.model.device) else 1,
             seconds=timings["text"] + sum(timings["stages"]) + timings["decoder"],
             parts=parts,
             stages=timings["stages"],
@@ -134,6 +126,13 @@ class Painter:
     def forget(self) -> None:
         """Warm-up is over: no statistics, thresholds as configured."""
         self.model.reset_cache_statistics()
+
+
+def pipeline_around(pipeline: HARTPipeline, model: EnhancedHARTForT2I) -> HARTPipeline:
+    """A pipeline like the given one, with another model and without a bar."""
+    return HARTPipeline(
+        model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
+    )
 
 
 def full_flops(model: EnhancedHARTForT2I, pictures: int) -> list[int]:

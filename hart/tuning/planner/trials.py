@@ -1,25 +1,16 @@
 """The planner's painter: any settings beside the full run, timed, with their damage to the latent map."""
 
 import statistics
-from dataclasses import dataclass
 
-from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.tuning.model import TunedModel
+from hart.tuning.painter import Painted, Painter
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.proposal import Source, Trial
 from hart.tuning.workload import Subjects
 from hart.utils.timing import Stopwatch
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A picture's latent map [1, c, P, P] and the seconds it took."""
-
-    f_hat: Tensor
-    seconds: float
 
 
 class Studio:
@@ -37,7 +28,8 @@ class Studio:
 
     def __init__(self, model: TunedModel, subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal):
         self.model, self.full = type(model).from_hart(model), type(model).from_hart(model)
-        self.first_seed, self.cfg, self.journal = first_seed, cfg, journal
+        self.painter, self.full_painter = (Painter(one, subjects, first_seed, cfg) for one in (self.model, self.full))
+        self.journal = journal
         self.current: HARTCacheConfig | None = None
         self.prompts, self.num_painted = subjects.prompts, 0
         watch = Stopwatch(model.device)
@@ -53,13 +45,9 @@ class Studio:
         if config is not None and config != self.current:
             self.model.set_cache_config(config)
             self.current = config
-        model = self.full if config is None else self.model
         self.num_painted += 1
-        watch = Stopwatch(model.device)
-        f_hat = model.autoregressive_infer_cfg(
-            1, g_seed=self.first_seed + index, cfg=self.cfg, decode=False, **self.arguments[index]
-        )
-        return Painted(f_hat, watch.lap())
+        painter = self.full_painter if config is None else self.painter
+        return painter.paint(index, arguments=self.arguments[index])
 
     def prompt(self, index: int) -> list[str]:
         """The prompt of a picture, for a judge; empty without prompts."""
@@ -92,4 +80,4 @@ def damage_to(ours: Painted, plain: Painted) -> float:
     return float(F.mse_loss(ours.f_hat, plain.f_hat) / plain.f_hat.square().mean().clamp_min(1e-12))
 
 
-__all__ = ["Painted", "Studio", "damage_to"]
+__all__ = ["Studio", "damage_to"]

@@ -9,9 +9,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hart.evaluation import check_pictures, parse_caption
+from hart.tuning.painter import Painted
 from hart.tuning.planner.prompts import JudgedBy
 from hart.tuning.planner.proposal import Trial, Verification
-from hart.tuning.planner.trials import Painted, Studio, damage_to
+from hart.tuning.planner.trials import Studio, damage_to
 from hart.utils.images import to_numpy
 from hart.utils.intervals import paired_drop
 from hart.utils.psnr import PSNR_CAP, psnr_of_bytes

@@ -11,6 +11,7 @@ from hart import embedded_model_path
 from hart.evaluation import draw_scenes, parse_caption
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.tuning.painter import Painted
 from hart.tuning.planner import CacheProposal, Trial
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.planner import LATENT_MAPS, PlanSettings, confirm
@@ -18,7 +19,7 @@ from hart.tuning.planner.prompts import split_prompts
 from hart.tuning.planner.proposal import Verification, fastest_kept
 from hart.tuning.planner.search import front, refine, to_verify
 from hart.tuning.planner.treatments import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
-from hart.tuning.planner.trials import Painted, Studio
+from hart.tuning.planner.trials import Studio
 from hart.tuning.planner.verify import TIMED_EVERY, Verifier
 from hart.tuning.workload import Subjects
 from tests.modules.test_enhanced_hart import config, paint
