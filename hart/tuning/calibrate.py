@@ -18,7 +18,7 @@ from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration, Place
 from hart.tuning.model import TunedModel
 from hart.tuning.painter import Painter
-from hart.tuning.workload import Subjects, check_count
+from hart.tuning.workload import Workload, check_count
 from hart.utils.intervals import percentile, summary
 
 BRANCHES = ("attn", "mlp")
@@ -39,7 +39,7 @@ class CalibrationSettings:
 
 def calibrate(
     model: TunedModel,
-    subjects: Subjects,
+    workload: Workload,
     settings: CalibrationSettings,
     sim_path: str | os.PathLike[str] | None,
     loaded: Mapping[Place, float],
@@ -48,14 +48,14 @@ def calibrate(
 
     Args:
         model: a wrapper of its own with the settings that decide, see `deciding_config`.
-        subjects: what is painted.
+        workload: what is painted.
         settings: how.
         sim_path: where the table goes; None for nowhere.
         loaded: the table that a run has already; empty for none.
     """
     config = model.cache_config
     assert config is not None
-    recorded, skip_stages = _record(model, subjects, settings), sorted(config.skip_stages)
+    recorded, skip_stages = _record(model, workload, settings), sorted(config.skip_stages)
     table = recorded.table() if sim_path is not None else dict(loaded)
     calibrated = bool(table) and config.estimator != "online" and config.unselected == "reuse"
     found: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def calibrate(
         "num_samples": settings.num_samples,
         "seed": settings.seed,
         "cfg": settings.cfg,
-        "painted": subjects.words,
+        "painted": workload.words,
         "sim_path": None if sim_path is None else os.fspath(sim_path),
     }
     if sim_path is not None:
@@ -104,9 +104,9 @@ def deciding_config(config: HARTCacheConfig | None, patch_nums: Sequence[int]) -
         return HARTCacheConfig(skip_stages=stages[1:], cache_stages=stages[:-1])
 
 
-def _record(model: TunedModel, subjects: Subjects, settings: CalibrationSettings) -> Calibration:
+def _record(model: TunedModel, workload: Workload, settings: CalibrationSettings) -> Calibration:
     model.calibration, model.sim_path = True, None
-    painter = Painter(model, subjects, settings.seed, settings.cfg)
+    painter = Painter(model, workload, settings.seed, settings.cfg)
     starts = range(0, settings.num_samples, check_count("batch_size", settings.batch_size))
     with tqdm(total=settings.num_samples, desc="calibrating", unit="picture", disable=not settings.progress) as bar:
         for start in starts:

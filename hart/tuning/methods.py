@@ -12,7 +12,7 @@ from hart.tuning.calibrate import CalibrationSettings, calibrate, deciding_confi
 from hart.tuning.model import TunedModel
 from hart.tuning.planner import CacheProposal, Judge, PlanSettings, plan
 from hart.tuning.speed import BenchmarkSettings, benchmark
-from hart.tuning.workload import Encode, Subjects, check_count
+from hart.tuning.workload import Encode, Workload, check_count
 
 
 class TuningMethods:
@@ -57,10 +57,10 @@ class TuningMethods:
         """
         config = self.cache_config or HARTCacheConfig()
         count = check_count("num_samples", config.calibration_samples if num_samples is None else num_samples)
-        subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
+        workload = Workload(self, count, prompts, label_B, context_position_ids, context_mask)
         settings = CalibrationSettings(count, seed, check_count("batch_size", batch_size), cfg, progress)
         deciding = deciding_config(self.cache_config, self.config.patch_nums)
-        found = calibrate(type(self).from_hart(self, deciding), subjects, settings, sim_path, self.caching.table)
+        found = calibrate(type(self).from_hart(self, deciding), workload, settings, sim_path, self.caching.table)
         if return_config:
             base = self.cache_config or HARTCacheConfig.from_preset(DEFAULT_PRESET, patch_nums=self.config.patch_nums)
             found["config"] = recommended_config(base, found)
@@ -99,10 +99,10 @@ class TuningMethods:
             its `ceiling`; `flops`, `memory`, `statistics` of this run, `run_tag`, and how it was measured.
         """
         count = check_count("num_samples", num_samples)
-        subjects = Subjects(self, count, prompts, label_B, context_position_ids, context_mask)
+        workload = Workload(self, count, prompts, label_B, context_position_ids, context_mask)
         settings = BenchmarkSettings(count, check_count("batch_size", batch_size), seed, cfg, warmup, progress)
         cached = type(self).from_hart(self, self.cache_config if self.is_cache_enabled else None)
-        return benchmark(type(self).from_hart(self), cached, subjects, settings, json_path)
+        return benchmark(type(self).from_hart(self), cached, workload, settings, json_path)
 
     def plan_cache(
         self: TunedModel,

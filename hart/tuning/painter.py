@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from hart.tuning.model import TunedModel
-from hart.tuning.workload import Subjects
+from hart.tuning.workload import Workload
 from hart.utils.timing import Stopwatch, timed
 
 
@@ -34,13 +34,13 @@ class Painter:
 
     Args:
         model: a wrapper that nobody else uses meanwhile.
-        subjects: the texts.
+        workload: the texts.
         first_seed: of image 0.
         cfg: guidance scale.
     """
 
-    def __init__(self, model: TunedModel, subjects: Subjects, first_seed: int, cfg: float):
-        self.model, self.subjects, self.first_seed, self.cfg = model, subjects, first_seed, cfg
+    def __init__(self, model: TunedModel, workload: Workload, first_seed: int, cfg: float):
+        self.model, self.workload, self.first_seed, self.cfg = model, workload, first_seed, cfg
 
     def paint(
         self, start: int, size: int = 1, arguments: dict[str, Any] | None = None, by_stage: bool = False
@@ -54,7 +54,7 @@ class Painter:
         """
         watch, text, stages = Stopwatch(self.model.device), 0.0, list[float]()
         if arguments is None:
-            arguments = self.subjects.arguments(start, size)
+            arguments = self.workload.arguments(start, size)
             text = watch.lap()
         f_hat = self.model.autoregressive_infer_cfg(
             size,

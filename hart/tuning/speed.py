@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from hart.tuning.model import TunedModel
 from hart.tuning.painter import Painter, timed_parts
 from hart.tuning.speed_report import BenchmarkReport
-from hart.tuning.workload import Subjects
+from hart.tuning.workload import Workload
 from hart.utils.intervals import spread_of
 from hart.utils.machine import conditions
 from hart.utils.memory import PeakMemory
@@ -78,7 +78,7 @@ class Side:
 def benchmark(
     plain: TunedModel,
     cached: TunedModel,
-    subjects: Subjects,
+    workload: Workload,
     settings: BenchmarkSettings,
     json_path: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def benchmark(
     Args:
         plain: a wrapper whose cache is off.
         cached: a wrapper with the settings in question.
-        subjects: what is painted.
+        workload: what is painted.
         settings: how.
         json_path: where the report goes; None for nowhere.
     """
     sides, memory = (Side(plain), Side(cached)), PeakMemory(plain.device)
-    painters = [Painter(side.model, subjects, settings.seed, settings.cfg) for side in sides]
+    painters = [Painter(side.model, workload, settings.seed, settings.cfg) for side in sides]
     num_batches = -(-settings.num_samples // settings.batch_size)
     rounds = settings.warmup + num_batches
     with tqdm(total=2 * rounds, desc="benchmark", unit="batch", disable=not settings.progress) as bar:
@@ -104,14 +104,14 @@ def benchmark(
             if index + 1 == settings.warmup:
                 for side in sides:
                     side.forget()
-    report = BenchmarkReport.model_validate(_figures(*sides, subjects, settings, memory.method))
+    report = BenchmarkReport.model_validate(_figures(*sides, workload, settings, memory.method))
     if json_path is not None:
         report.to_json(json_path)
     return report.model_dump()
 
 
 def _figures(
-    plain: Side, cached: Side, subjects: Subjects, settings: BenchmarkSettings, memory_method: str
+    plain: Side, cached: Side, workload: Workload, settings: BenchmarkSettings, memory_method: str
 ) -> dict[str, Any]:
     statistics = cached.model.get_cache_statistics()
     before, after = (side.report(settings.batch_size) for side in (plain, cached))
@@ -138,17 +138,17 @@ def _figures(
             "cache_peak_bytes": statistics["cache_peak_bytes"],
         },
         "statistics": statistics,
-        "measured": _circumstances(plain.model, subjects, settings, len(plain.totals)),
+        "measured": _circumstances(plain.model, workload, settings, len(plain.totals)),
     }
 
 
 def _circumstances(
-    model: TunedModel, subjects: Subjects, settings: BenchmarkSettings, num_batches: int
+    model: TunedModel, workload: Workload, settings: BenchmarkSettings, num_batches: int
 ) -> dict[str, Any]:
     return {
         **conditions(model.device, model.dtype),
         "patch_nums": list(model.config.patch_nums),
-        "painted": subjects.words,
+        "painted": workload.words,
         "num_batches": num_batches,
         "batch_size": settings.batch_size,
         "warmup": settings.warmup,

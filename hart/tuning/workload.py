@@ -23,7 +23,7 @@ Encode = Callable[[list[str]], EncodedPrompts]
 """Texts to features, such as `HARTPipeline.encode`."""
 
 
-class Subjects:
+class Workload:
     """The texts of N pictures; fewer texts than pictures are used again and again, each time with another seed.
 
     Args:

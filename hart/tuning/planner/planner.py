@@ -25,9 +25,9 @@ from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.prompts import JudgedBy, PlanPrompts, split_prompts, who_judges
 from hart.tuning.planner.proposal import FORMAT, CacheProposal, PlanCost, Trial, Verification, fastest_kept
 from hart.tuning.planner.search import refine, search, to_verify
-from hart.tuning.planner.trials import Studio
+from hart.tuning.planner.trials import TrialRunner
 from hart.tuning.planner.verify import Judge, Verifier
-from hart.tuning.workload import Encode, Subjects, check_count
+from hart.tuning.workload import Encode, Workload, check_count
 from hart.utils.digest import tensors_digest
 from hart.utils.machine import conditions
 from hart.utils.numbers import is_number
@@ -102,18 +102,18 @@ def plan(model: TunedModel, prompts: Sequence[str] | None, settings: PlanSetting
     parts = split_prompts(model, prompts, counts, settings.seed, settings.kept_apart)
     _warn(settings, judged_by, counts)
     candidates = _candidates(model, settings)
-    studios = _studios(model, parts, counts, settings, _identity(model, parts, counts, settings, judged_by))
+    runners = _runners(model, parts, counts, settings, _identity(model, parts, counts, settings, judged_by))
     budget = (judged_by, settings.judge, settings.max_quality_drop, settings.min_psnr, settings.progress)
-    searching = next(studios)
+    searching = next(runners)
     tried = search(searching, candidates, settings.progress)
-    verifying = next(studios)
+    verifying = next(runners)
     verifier = Verifier(verifying, "verification", *budget)
     verified = verifier.verify_in_turn(to_verify(tried))
     tried += refine(searching, verifier, verified, settings.progress)
-    confirming = next(studios)
+    confirming = next(runners)
     confirmed = confirm(verifier, Verifier(confirming, "confirmation", *budget), verified, tried)
     chosen = fastest_kept(confirmed)
-    painted = sum(studio.num_painted for studio in (searching, verifying, confirming))
+    painted = sum(runner.num_painted for runner in (searching, verifying, confirming))
     return CacheProposal(
         format=FORMAT,
         settings=(HARTCacheConfig.from_preset("no-cache") if chosen is None else chosen.config).to_dict(),
@@ -167,19 +167,19 @@ def _warn(settings: PlanSettings, judged_by: JudgedBy, counts: tuple[int, int, i
         )
 
 
-def _studios(
+def _runners(
     model: TunedModel,
     parts: PlanPrompts,
     counts: tuple[int, int, int],
     settings: PlanSettings,
     identity: dict[str, Any],
-) -> Iterator[Studio]:
+) -> Iterator[TrialRunner]:
     """A painter of every part, with prompts and seeds of its own; it begins to paint when it is asked for."""
     journal, first_seed, encode = PlanJournal(settings.journal, identity), settings.seed, settings.encode
     for prompts, count in zip(parts, counts, strict=True):
-        subjects = Subjects(model, count, prompts, encode=encode)
-        encode = subjects.encode  # one text model reads for all
-        yield Studio(model, subjects, first_seed, settings.cfg, journal)
+        workload = Workload(model, count, prompts, encode=encode)
+        encode = workload.encode  # one text model reads for all
+        yield TrialRunner(model, workload, first_seed, settings.cfg, journal)
         first_seed += count
 
 

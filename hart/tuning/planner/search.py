@@ -17,53 +17,53 @@ from hart.tuning.planner.treatments import (
     reuse_by_similarity,
     treatment_of,
 )
-from hart.tuning.planner.trials import Studio
+from hart.tuning.planner.trials import TrialRunner
 from hart.tuning.planner.verify import Verifier
 
 Step = tuple[Treatment, Trial]
 """A treatment, and what it took."""
 
 
-def search(studio: Studio, candidates: Sequence[HARTCacheConfig], progress: bool) -> list[Trial]:
+def search(runner: TrialRunner, candidates: Sequence[HARTCacheConfig], progress: bool) -> list[Trial]:
     """Every trial, in order: candidates, reuse by similarity, token selectors, the descent over treatments."""
-    stages = [side * side for side in studio.full.config.patch_nums]
+    stages = [side * side for side in runner.full.config.patch_nums]
     given: list[tuple[HARTCacheConfig, Source]] = [(config, "candidate") for config in candidates]
-    given += [(config, "similarity") for config in reuse_by_similarity(_similarities(studio), stages)]
+    given += [(config, "similarity") for config in reuse_by_similarity(_similarities(runner), stages)]
     steps = LATE_STAGES * len(SHARES)  # at most; the bar ends early
     with tqdm(total=len(given) + steps, desc="planning", unit="step", disable=not progress) as bar:
         tried = []
         for config, source in given:
-            tried.append(studio.trial(config, source))
+            tried.append(runner.trial(config, source))
             bar.update()
-        current, here, trials = _start(studio, stages)
+        current, here, trials = _start(runner, stages)
         tried += trials
         best: Step | None = (current, here)
         while best is not None:
-            best, trials = _next_step(studio, *best)
+            best, trials = _next_step(runner, *best)
             tried += trials
             bar.update()
     return tried
 
 
-def _start(studio: Studio, stages: Sequence[int]) -> tuple[Treatment, Trial, list[Trial]]:
+def _start(runner: TrialRunner, stages: Sequence[int]) -> tuple[Treatment, Trial, list[Trial]]:
     """The full run, with the token selector that does least damage at half of the last stage; and all trials."""
     trials = {}
     for selector in SELECTORS_TRIED:
         start = nothing_left_out(stages, selector)
         half = Treatment(start.stages, (*start.shares[:-1], 0.5), selector=selector)
-        trials[selector] = studio.trial(half.config(), "selector")
+        trials[selector] = runner.trial(half.config(), "selector")
     start = nothing_left_out(stages, min(trials, key=lambda selector: trials[selector].damage))
-    here = studio.trial(start.config())
+    here = runner.trial(start.config())
     return start, here, [*trials.values(), here]
 
 
-def _next_step(studio: Studio, current: Treatment, here: Trial) -> tuple[Step | None, list[Trial]]:
+def _next_step(runner: TrialRunner, current: Treatment, here: Trial) -> tuple[Step | None, list[Trial]]:
     """The cheaper treatment that saves most time per damage (None: nothing saves any), and all trials of this step."""
-    options = [(treatment, studio.trial(treatment.config())) for treatment in cheaper(current)]
+    options = [(treatment, runner.trial(treatment.config())) for treatment in cheaper(current)]
     best = _best(here, options)
     if best is None:
         return None, [tried for _, tried in options]
-    others = [(treatment, studio.trial(treatment.config())) for treatment in other_selectors(best[0])]
+    others = [(treatment, runner.trial(treatment.config())) for treatment in other_selectors(best[0])]
     best = _best(here, [best, *others]) or best
     return best, [tried for _, tried in options + others]
 
@@ -78,15 +78,15 @@ def _gain(here: Trial, there: Trial) -> float:
     return (here.relative_seconds - there.relative_seconds) / max(there.damage - here.damage, 1e-6)
 
 
-def _similarities(studio: Studio) -> dict[tuple[str, int, int], float]:
+def _similarities(runner: TrialRunner) -> dict[tuple[str, int, int], float]:
     """Mean similarity of every branch to its output at the stage before, over the pictures of the search."""
-    studio.full.calibration = True
+    runner.full.calibration = True
     try:
-        for index in range(len(studio.plain)):
-            studio.paint(index)
+        for index in range(len(runner.plain)):
+            runner.paint(index)
     finally:
-        studio.full.calibration = False
-    return studio.full.recorded_similarities.table()
+        runner.full.calibration = False
+    return runner.full.recorded_similarities.table()
 
 
 def front(tried: Sequence[Trial]) -> list[Trial]:
@@ -106,7 +106,7 @@ def to_verify(tried: Sequence[Trial]) -> list[Trial]:
     return sorted(chosen, key=lambda trial: trial.relative_seconds)
 
 
-def refine(studio: Studio, verifier: Verifier, verified: list[Verification], progress: bool) -> list[Trial]:
+def refine(runner: TrialRunner, verifier: Verifier, verified: list[Verification], progress: bool) -> list[Trial]:
     """From the fastest treatment that keeps the budget, one step cheaper at a time as long as one step keeps it, too.
 
     The search went by damage to the latent map; here the judge has the last word. The fastest step comes first: one
@@ -116,14 +116,14 @@ def refine(studio: Studio, verifier: Verifier, verified: list[Verification], pro
     Returns:
         The trials of all steps.
     """
-    stages = [side * side for side in studio.full.config.patch_nums]
+    stages = [side * side for side in runner.full.config.patch_nums]
     tried: list[Trial] = []
     best = fastest_kept([found for found in verified if treatment_of(found.config, stages) is not None])
     with tqdm(desc="refining", unit="setting", disable=not progress) as bar:
         while best is not None and (treatment := treatment_of(best.config, stages)) is not None:
             known = [found.config for found in verified]
             options = [step.config() for step in cheaper(treatment)]
-            steps = [studio.trial(config, "refinement") for config in options if config not in known]
+            steps = [runner.trial(config, "refinement") for config in options if config not in known]
             tried += steps
             before, best = best, None
             for step in sorted(steps, key=lambda trial: trial.relative_seconds):

@@ -1,4 +1,4 @@
-"""The planner's painter: any settings beside the full run, timed, with their damage to the latent map."""
+"""Trials of the planner: any settings beside the full run, timed, with their damage to the latent map."""
 
 import statistics
 
@@ -9,36 +9,36 @@ from hart.tuning.model import TunedModel
 from hart.tuning.painter import Painted, Painter
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.proposal import Source, Trial
-from hart.tuning.workload import Subjects
+from hart.tuning.workload import Workload
 from hart.utils.timing import Stopwatch
 
 
-class Studio:
+class TrialRunner:
     """Paints N pictures, one at a time, under any settings, and counts them in `num_painted`.
 
     Pictures without cache are painted by a wrapper of their own, so that thresholds go on adapting beside them.
 
     Args:
         model: what to wrap.
-        subjects: what is painted.
+        workload: what is painted.
         first_seed: picture i is painted with this + i.
         cfg: guidance scale.
         journal: keeps trials and verifications.
     """
 
-    def __init__(self, model: TunedModel, subjects: Subjects, first_seed: int, cfg: float, journal: PlanJournal):
+    def __init__(self, model: TunedModel, workload: Workload, first_seed: int, cfg: float, journal: PlanJournal):
         self.model, self.full = type(model).from_hart(model), type(model).from_hart(model)
-        self.painter, self.full_painter = (Painter(one, subjects, first_seed, cfg) for one in (self.model, self.full))
+        self.painter, self.full_painter = (Painter(one, workload, first_seed, cfg) for one in (self.model, self.full))
         self.journal = journal
         self.current: HARTCacheConfig | None = None
-        self.prompts, self.num_painted = subjects.prompts, 0
+        self.prompts, self.num_painted = workload.prompts, 0
         watch = Stopwatch(model.device)
         self.arguments, seconds = [], []
-        for index in range(subjects.count):
-            self.arguments.append(subjects.arguments(index, 1))
+        for index in range(workload.count):
+            self.arguments.append(workload.arguments(index, 1))
             seconds.append(watch.lap())
         self.text_seconds = statistics.median(seconds)
-        self.plain = [self.paint(index) for index in range(subjects.count)]
+        self.plain = [self.paint(index) for index in range(workload.count)]
 
     def paint(self, index: int, config: HARTCacheConfig | None = None) -> Painted:
         """Picture `index`; None paints without cache. Other settings than the last time begin with fresh thresholds."""
@@ -80,4 +80,4 @@ def damage_to(ours: Painted, plain: Painted) -> float:
     return float(F.mse_loss(ours.f_hat, plain.f_hat) / plain.f_hat.square().mean().clamp_min(1e-12))
 
 
-__all__ = ["Studio", "damage_to"]
+__all__ = ["TrialRunner", "damage_to"]

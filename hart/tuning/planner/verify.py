@@ -12,7 +12,7 @@ from hart.evaluation import check_pictures, parse_caption
 from hart.tuning.painter import Painted
 from hart.tuning.planner.prompts import JudgedBy
 from hart.tuning.planner.proposal import Trial, Verification
-from hart.tuning.planner.trials import Studio, damage_to
+from hart.tuning.planner.trials import TrialRunner, damage_to
 from hart.utils.images import to_numpy
 from hart.utils.intervals import paired_drop
 from hart.utils.psnr import PSNR_CAP, psnr_of_bytes
@@ -38,7 +38,7 @@ class Verifier:
     """The full run's pictures and scores on the verification's prompts, and how settings compare with them.
 
     Args:
-        studio: paints the prompts of the verification, or of the confirmation.
+        runner: paints the prompts of the verification, or of the confirmation.
         part: "verification" or "confirmation".
         judged_by: "caller" asks the judge, "program" the embedded model's own check, "latent" goes by the latent map.
         judge: of "caller".
@@ -48,7 +48,7 @@ class Verifier:
 
     def __init__(
         self,
-        studio: Studio,
+        runner: TrialRunner,
         part: Part,
         judged_by: JudgedBy,
         judge: Judge | None,
@@ -56,12 +56,12 @@ class Verifier:
         min_psnr: float | None,
         progress: bool,
     ):
-        self.studio, self.part, self.progress = studio, part, progress
+        self.runner, self.part, self.progress = runner, part, progress
         self.max_quality_drop, self.min_psnr = max_quality_drop, min_psnr or 0.0
-        self.score = _scorer(studio, judged_by, judge)
-        watch = Stopwatch(studio.full.device)
+        self.score = _scorer(runner, judged_by, judge)
+        watch = Stopwatch(runner.full.device)
         self.pictures, self.scores, decoding = [], [], []
-        for index, plain in enumerate(studio.plain):
+        for index, plain in enumerate(runner.plain):
             watch.restart()
             images = self._decoded(plain)
             decoding.append(watch.lap())
@@ -69,7 +69,7 @@ class Verifier:
             self.scores.append(self.score(index, plain, images))
         self.losses = [0] * len(self.pictures)  # how many settings a picture lost under
         # The same for all settings, and part of every speed-up.
-        self.around = statistics.median(decoding) + studio.text_seconds
+        self.around = statistics.median(decoding) + runner.text_seconds
 
     def verify_in_turn(self, trials: Sequence[Trial]) -> list[Verification]:
         """In the order given, until one keeps the budget and what is nearly as fast has been looked at, too."""
@@ -95,7 +95,7 @@ class Verifier:
 
     def verify(self, trial: Trial) -> Verification:
         """Paint until all pictures are done or the budget is out of reach."""
-        return self.studio.journal.once(self.part, trial.config, Verification, lambda: self._verified(trial))
+        return self.runner.journal.once(self.part, trial.config, Verification, lambda: self._verified(trial))
 
     def _verified(self, trial: Trial) -> Verification:
         """First come pictures that lost under settings before, or that the full run got wrong: it shows early."""
@@ -104,12 +104,12 @@ class Verifier:
         still_to_win = sum(1 - score for score in self.scores)
         timed_every = max(TIMED_EVERY, len(self.pictures) // TIMED_ENOUGH)
         for turn, index in enumerate(sorted(range(len(self.pictures)), key=self._calm)):
-            ours = self.studio.paint(index, config)
+            ours = self.runner.paint(index, config)
             if turn % timed_every == 0:
-                plain = self.studio.paint(index)
+                plain = self.runner.paint(index)
                 ratios.append((plain.seconds + self.around) / (ours.seconds + self.around))
             images = self._decoded(ours)
-            prompts.append(tuple(self.studio.prompt(index)) or index)
+            prompts.append(tuple(self.runner.prompt(index)) or index)
             before.append(self.scores[index])
             scores.append(self.score(index, ours, images))
             decibels.append(min(PSNR_CAP, psnr_of_bytes(to_numpy(images)[0], self.pictures[index])))
@@ -122,7 +122,7 @@ class Verifier:
 
     def _decoded(self, painted: Painted) -> Tensor:
         """The picture [1, 3, H, W] in 0 to 1."""
-        return self.studio.full.latent_to_img(painted.f_hat).float().clamp(0, 1)
+        return self.runner.full.latent_to_img(painted.f_hat).float().clamp(0, 1)
 
     def _calm(self, index: int) -> float:
         """How unlikely a picture's verdict is to change."""
@@ -165,12 +165,12 @@ class Verifier:
         )
 
 
-def _scorer(studio: Studio, judged_by: JudgedBy, judge: Judge | None) -> Callable[[int, Painted, Tensor], float]:
+def _scorer(runner: TrialRunner, judged_by: JudgedBy, judge: Judge | None) -> Callable[[int, Painted, Tensor], float]:
     """Score of a picture, from 0 to 1: by the caller's judge, by program, or by its likeness to the full run's."""
     if judged_by == "latent":
-        return lambda index, ours, images: 1 - min(1.0, damage_to(ours, studio.plain[index]))
+        return lambda index, ours, images: 1 - min(1.0, damage_to(ours, runner.plain[index]))
     judging = _shows_its_prompt if judge is None else judge
-    return lambda index, ours, images: _checked_score(judging(images, studio.prompt(index)))
+    return lambda index, ours, images: _checked_score(judging(images, runner.prompt(index)))
 
 
 def _checked_score(scores: Sequence[float]) -> float:

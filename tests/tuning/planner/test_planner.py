@@ -19,9 +19,9 @@ from hart.tuning.planner.prompts import split_prompts
 from hart.tuning.planner.proposal import Verification, fastest_kept
 from hart.tuning.planner.search import front, refine, to_verify
 from hart.tuning.planner.treatments import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
-from hart.tuning.planner.trials import Studio
+from hart.tuning.planner.trials import TrialRunner
 from hart.tuning.planner.verify import TIMED_EVERY, Verifier
-from hart.tuning.workload import Subjects
+from hart.tuning.workload import Workload
 from tests.modules.test_enhanced_hart import config, paint
 
 SMALL = {"num_search": 1, "num_verify": 2, "num_confirm": 1, "progress": False}
@@ -151,11 +151,11 @@ def test_a_judge_gives_one_score_from_0_to_1(tiny, quick, given):
 
 
 def test_thresholds_go_on_adapting_from_picture_to_picture(tiny, monkeypatch):
-    studio = Studio(tiny, Subjects(tiny, 2, None), 0, 4.5, PlanJournal(None, {}))
+    runner = TrialRunner(tiny, Workload(tiny, 2, None), 0, 4.5, PlanJournal(None, {}))
     adaptive, begun_with = HARTCacheConfig(skip_stages=[64], cache_stages=[16], adaptive_threshold=True), []
-    monkeypatch.setattr(studio.model, "set_cache_config", begun_with.append)  # which begins to adapt anew
+    monkeypatch.setattr(runner.model, "set_cache_config", begun_with.append)  # which begins to adapt anew
     for index, settings in ((0, adaptive), (0, None), (1, adaptive), (1, DROP_LAST), (1, adaptive)):
-        studio.paint(index, settings)
+        runner.paint(index, settings)
     assert begun_with == [adaptive, DROP_LAST, adaptive]
 
 
@@ -230,7 +230,7 @@ def test_settings_that_leave_tokens_out_are_treatments():
 
 
 class Stairs:
-    """A studio and a verifier in one: the more is left out, the faster; more than one stage is too much."""
+    """A runner of trials and a verifier in one: the more is left out, the faster; more than one stage is too much."""
 
     full = SimpleNamespace(config=SimpleNamespace(patch_nums=(1, 2, 4, 8)))
 
@@ -306,7 +306,7 @@ def test_pictures_that_lost_before_come_first():
     """So what is hopeless is given up early."""
     painted = []
 
-    class Studio:
+    class TrialRunner:
         full = SimpleNamespace(device=torch.device("cpu"), latent_to_img=lambda f_hat: f_hat)
         journal, text_seconds = PlanJournal(None, {}), 0.0
         plain = [Painted(torch.zeros(1, 3, 2, 2), 2.0)] * 10
@@ -319,7 +319,7 @@ def test_pictures_that_lost_before_come_first():
             return []
 
     verifier = Verifier(
-        Studio(), "verification", "caller", lambda images, _: [1 - float(images.max())], 0.0, None, False
+        TrialRunner(), "verification", "caller", lambda images, _: [1 - float(images.max())], 0.0, None, False
     )
     first = verifier.verify(trial(1, 0, drop_stages=[64]))
     assert first.pictures == 6 and first.worse == 1 and not first.kept  # nothing can make up for a loss
