@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from hart.modules.cache.branch_cache import NoCache
+from hart.modules.cache.branch_cache import BranchCache
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.registry import unknown
 from hart.modules.cache.similarity_table import Calibration
@@ -105,7 +105,7 @@ class EnhancedHARTForT2I(TuningMethods, HARTForT2I):
 
     # -- painting ----------------------------------------------------------------------------------------------------
 
-    def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
+    def new_cache(self, rounds: int = 1, beside: BranchCache | None = None) -> BranchCache:
         """The cache of one generation, made from the settings at its start.
 
         Args:

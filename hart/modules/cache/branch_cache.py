@@ -1,4 +1,4 @@
-"""The object that blocks consult when nothing is cached, and the names of the two branches."""
+"""The base class of the caches that blocks consult, and the names of the two branches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class StageStart:
     seeds: tuple[int, ...] = (0,)
 
 
-class NoCache:
-    """Runs every stage and computes every branch."""
+class BranchCache:
+    """What blocks and generation ask of a cache. By itself it runs every stage and computes every branch."""
 
     def drops(self, index: int) -> bool:
         """Whether a stage is not run at all."""
@@ -63,3 +63,7 @@ class NoCache:
 
     def finish_call(self) -> None:
         """All pictures of the call are done; told to the first one's cache."""
+
+
+NoCache = BranchCache
+"""The name where it means that nothing is cached."""

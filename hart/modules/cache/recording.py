@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
+from hart.modules.cache.branch_cache import Branch, BranchCache, NoCache, StageStart
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.rules import Resize
 from hart.modules.cache.similarity import similarity
@@ -18,7 +18,7 @@ from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.upsample import upsample_tokens
 
 
-class RecordingCache(NoCache):
+class RecordingCache(BranchCache):
     """Computes every branch and compares its output with the upsampled one of an earlier stage.
 
     Args:
@@ -39,7 +39,7 @@ class RecordingCache(NoCache):
     ):
         self.patch_nums, self.calibration, self.resize = tuple(patch_nums), calibration, resize
         self.estimating, self.done = estimating, done
-        self.computing: NoCache = estimating or NoCache()
+        self.computing: BranchCache = estimating or NoCache()
         self.kept: dict[tuple[str, int, int], Tensor] = {}
         self.seen: list[tuple[Place, Tensor]] = []
         self.side = self.pictures = 0

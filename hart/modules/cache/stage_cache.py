@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.branch_cache import ATTENTION, MLP, Branch, NoCache, StageStart
+from hart.modules.cache.branch_cache import ATTENTION, MLP, Branch, BranchCache, StageStart
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.online_estimate import TransitionWatch, stages_to_watch
@@ -50,7 +50,7 @@ class StageState:
     previous: list[Tensor | None] = field(default_factory=list)
 
 
-class StageCache(NoCache):
+class StageCache(BranchCache):
     """Reuse of branch outputs between the stages of one generation.
 
     Args:

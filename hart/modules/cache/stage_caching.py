@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.branch_cache import NoCache
+from hart.modules.cache.branch_cache import BranchCache, NoCache
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.counting import CountingCache
 from hart.modules.cache.plan import build_plan
@@ -126,8 +126,8 @@ class StageCaching:
     # -- the cache of a run ------------------------------------------------------------------------------------------
 
     def new_cache(
-        self, blocks: Any, rounds: int = 1, beside: NoCache | None = None, upsampling: Upsampling | None = None
-    ) -> NoCache:
+        self, blocks: Any, rounds: int = 1, beside: BranchCache | None = None, upsampling: Upsampling | None = None
+    ) -> BranchCache:
         """The cache of one generation, made from the settings at its start.
 
         Args:
@@ -156,7 +156,7 @@ class StageCaching:
         upsampling: Upsampling | None,
         *,
         rounds: int = 1,
-        beside: NoCache | None = None,
+        beside: BranchCache | None = None,
     ) -> StageCache:
         policy = Policy(config, table, adaptive.snapshot())
         linear = None if upsampling is None else False

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from hart.modules.cache.branch_cache import NoCache
+from hart.modules.cache.branch_cache import BranchCache
 from hart.modules.cache.stage_caching import StageCaching
 from hart.modules.diffusion import ResidualDiffusionHead, init_diffusion_weights
 from hart.modules.models.autoencoder import HARTAutoEncoder
@@ -183,7 +183,7 @@ class HARTForT2I(PreTrainedModel):
 
     # -- the stage cache ---------------------------------------------------------------------------------------------
 
-    def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
+    def new_cache(self, rounds: int = 1, beside: BranchCache | None = None) -> BranchCache:
         """The cache of one generation; none unless one of the switches below is on.
 
         Args:
