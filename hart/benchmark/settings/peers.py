@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from hart.modules.cache.config import HARTCacheConfig
-from hart.modules.cache.config_checks import TEN_STAGES
+from hart.modules.cache.config_checks import DEFAULT_STAGES
 from hart.modules.cache.presets import move_stages, stages_of
 from hart.modules.cache.registry import unknown
 
@@ -18,7 +18,7 @@ PREFIX = "peer/"
 
 def peer_names() -> list[str]:
     """Names of all peers, in alphabetical order, such as `peer/fastvar`."""
-    folder = files("hart.benchmark") / "peers"
+    folder = files("hart.benchmark.settings") / "peers"
     return sorted(PREFIX + file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
 
 
@@ -34,10 +34,10 @@ def read_peer(name: str, patch_nums: Sequence[int]) -> tuple[str, HARTCacheConfi
     """
     if name not in peer_names():
         raise ValueError(unknown("peer", name, peer_names()))
-    file = files("hart.benchmark") / "peers" / f"{name.removeprefix(PREFIX)}.json"
+    file = files("hart.benchmark.settings") / "peers" / f"{name.removeprefix(PREFIX)}.json"
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     given = {"skip_stages": [], "cache_stages": [], "drop_stages": []} | content["config"]
-    fields = move_stages(given, TEN_STAGES, stages_of(patch_nums))
+    fields = move_stages(given, DEFAULT_STAGES, stages_of(patch_nums))
     lost = [field for field in given if given[field] and not fields[field]]
     config = HARTCacheConfig.from_dict(fields)
     if lost:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hart.modules.cache.config_checks import (
-    TEN_STAGES,
+    DEFAULT_STAGES,
     check_layers,
     check_names,
     check_stages,
@@ -143,7 +143,7 @@ class HARTCacheConfig:
         """
         check_values(self)
         check_names(self, known_names() if registries is None else registries)
-        check_stages(self, TEN_STAGES if stages is None else stages)
+        check_stages(self, DEFAULT_STAGES if stages is None else stages)
         check_together(self)
         if depth is not None:
             check_layers(self, depth)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from hart.modules.cache.registry import unknown
 
-TEN_STAGES = (1, 4, 9, 16, 25, 36, 64, 100, 169, 256)
+DEFAULT_STAGES = (1, 4, 9, 16, 25, 36, 64, 100, 169, 256)
 """Stages of `patch_nums = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)`, for which stage numbers are written by default."""
 
 Rule = tuple[Callable[[Any], bool], str]

@@ -1,7 +1,7 @@
 """From configuration and pyramid to what each stage may do: compute, store, reuse, refresh or drop.
 
-A branch is named (kind, layer) and has a place 2*layer for attention and 2*layer + 1 for the MLP. A *piece* is a run
-of neighbouring places that every later decision takes or leaves as one, so that one stored sum serves all of it:
+A branch is named (kind, layer) and has a place 2*layer for attention and 2*layer + 1 for the MLP. A *fused run* is
+a run of neighbouring places that every later decision takes or leaves as one, so that one stored sum serves all of it:
 upsampling is linear.
 """
 
@@ -12,7 +12,7 @@ from hart.modules.cache.branch_cache import ATTENTION, MLP
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.upsample import is_linear
 
-Piece = tuple[int, int]
+FusedRun = tuple[int, int]
 """First and last place (inclusive)."""
 
 
@@ -57,10 +57,10 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Plans of all stages, and the pieces that stored outputs are summed over."""
+    """Plans of all stages, and the fused runs that stored outputs are summed over."""
 
     stages: tuple[StagePlan, ...]
-    pieces: tuple[Piece, ...]
+    fused_runs: tuple[FusedRun, ...]
     depth: int
     linear: bool = True
 
@@ -105,13 +105,13 @@ def build_plan(
     by_layer = any(stage.append_kv for stage in skipped)
 
     def together(place: int) -> bool:
-        """Whether a place shares the piece of the place before it."""
+        """Whether a place shares the fused run of the place before it."""
         if apart or (by_layer and branch_at(place)[0] == ATTENTION):
             return False
         return signature(skipped, *branch_at(place - 1)) == signature(skipped, *branch_at(place))
 
     stored = reusable if config.unselected == "reuse" else frozenset[int]()  # else the stage's input alone is kept
-    return CachePlan(stages, _pieces(stored, depth, together), depth, linear)
+    return CachePlan(stages, _fused_runs(stored, depth, together), depth, linear)
 
 
 def source_of(config: HARTCacheConfig, patch_nums: Sequence[int], index: int) -> int | None:
@@ -163,14 +163,14 @@ def _attention_after(
     return False
 
 
-def _pieces(reusable: frozenset[int], depth: int, together: Callable[[int], bool]) -> tuple[Piece, ...]:
+def _fused_runs(reusable: frozenset[int], depth: int, together: Callable[[int], bool]) -> tuple[FusedRun, ...]:
     """Runs of reusable places that are always decided together."""
-    pieces: list[Piece] = []
+    fused_runs: list[FusedRun] = []
     for place in range(2 * depth):
         if place not in reusable:
             continue
-        if pieces and pieces[-1][1] == place - 1 and together(place):
-            pieces[-1] = (pieces[-1][0], place)
+        if fused_runs and fused_runs[-1][1] == place - 1 and together(place):
+            fused_runs[-1] = (fused_runs[-1][0], place)
         else:
-            pieces.append((place, place))
-    return tuple(pieces)
+            fused_runs.append((place, place))
+    return tuple(fused_runs)

@@ -14,7 +14,7 @@ from hart.modules.cache.branch_cache import ATTENTION, MLP, Branch, BranchCache,
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.online_estimate import TransitionWatch, stages_to_watch
-from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
+from hart.modules.cache.plan import CachePlan, FusedRun, StagePlan, branch_at, place_of
 from hart.modules.cache.policy import Policy, map_similarity
 from hart.modules.cache.registries import EVICTIONS, SELECTORS
 from hart.modules.cache.rules import Resize, SelectorInput
@@ -37,7 +37,7 @@ class StageState:
         reused: places that reuse.
         chosen_Rm: places of the tokens that are computed all the same; None for none (or all).
         computed_Rn: tokens that any branch computed, where each branch chooses its own.
-        sums: outputs added up per piece, while the stage is being kept.
+        sums: outputs added up per fused run, while the stage is being kept.
         previous: the kept stage's input, upsampled (or None), in a list of one once it was asked for.
     """
 
@@ -46,7 +46,7 @@ class StageState:
     reused: frozenset[int] = frozenset()
     chosen_Rm: Tensor | None = None
     computed_Rn: Tensor | None = None
-    sums: dict[Piece, Tensor] = field(default_factory=dict)
+    sums: dict[FusedRun, Tensor] = field(default_factory=dict)
     previous: list[Tensor | None] = field(default_factory=list)
 
 
@@ -81,7 +81,7 @@ class StageCache(BranchCache):
         self.statistics = CacheStatistics()
         budget = None if config.memory_budget_mb is None else int(config.memory_budget_mb * 2**20)
         self.store = FeatureStore(budget, EVICTIONS.get(config.eviction), account)
-        self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
+        self.fused_run_of = {place: run for run in plan.fused_runs for place in range(run[0], run[1] + 1)}
         self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
         self.resize: Resize | str = resize or config.interpolation_mode
         self.reads_previous = SELECTORS.get(config.token_selector).reads_previous
@@ -132,8 +132,8 @@ class StageCache(BranchCache):
         """Keep what a later stage reads from here, and give up what none reads any more."""
         state = self._state()
         index, side, tokens = state.plan.index, state.plan.side, state.plan.tokens
-        for piece in list(state.sums):  # of the first stage, the last text token stands for the picture
-            self.store.put(piece, side, state.sums.pop(piece)[:, -tokens:])
+        for fused_run in list(state.sums):  # of the first stage, the last text token stands for the picture
+            self.store.put(fused_run, side, state.sums.pop(fused_run)[:, -tokens:])
         readers = self.plan.readers(index)
         if any(reader.source == index and self._reads_input(reader) for reader in readers):
             self.store.put(INPUT, side, state.start.x_RnC[:, -tokens:])
@@ -167,7 +167,7 @@ class StageCache(BranchCache):
             out_RnC = branch(x_RnC, stage)
             self.flops.branch(kind, layer, state.plan.index, x_RnC.shape[1], stage)
             self._keep(place, out_RnC)
-            if place in self.piece_of:
+            if place in self.fused_run_of:
                 self.watch.computed(place, state.plan.index, out_RnC, state.start.map_BcPP.shape[0])
             x_RnC = x_RnC + out_RnC
         elif state.plan.ratio > 0:
@@ -179,7 +179,7 @@ class StageCache(BranchCache):
         return x_RnC
 
     def _reuse(self, place: int, x_RnC: Tensor, stage: Any) -> Tensor:
-        """Add the stored sums of a run of pieces at its end, upsampled once; or nothing, where that is asked for."""
+        """At the end of a run of reused branches, add their stored outputs with a single upsampling, or nothing."""
         state, (kind, layer) = self._state(), branch_at(place)
         if kind == ATTENTION and state.plan.append_kv:
             self.blocks[layer].append_keys_values(x_RnC, stage)
@@ -191,29 +191,32 @@ class StageCache(BranchCache):
         first = place
         while first - 1 in state.reused and not self._must_add_here(first - 1):
             first -= 1
-        pieces = dict.fromkeys(self.piece_of[p] for p in range(first, place + 1))
-        return x_RnC + self._upsampled(list(pieces))
+        fused_runs = dict.fromkeys(self.fused_run_of[p] for p in range(first, place + 1))
+        return x_RnC + self._upsampled(list(fused_runs))
 
     def _must_add_here(self, place: int) -> bool:
-        """Whether the stream must be whole after this place: keys are projected next, or the piece is by itself."""
+        """Whether pending reused outputs must be added now.
+
+        They must where the next attention projects keys and values from the stream, or where this run is not fused.
+        """
         state = self._state()
-        if place != self.piece_of[place][1]:
+        if place != self.fused_run_of[place][1]:
             return False
         by_itself = state.plan.store or not self.plan.linear
         return by_itself or (state.plan.append_kv and branch_at(place + 1)[0] == ATTENTION)
 
-    def _upsampled(self, pieces: list[Piece]) -> Tensor:
-        """The stored sums of these pieces, added up and grown to the stage's side."""
+    def _upsampled(self, fused_runs: list[FusedRun]) -> Tensor:
+        """The stored sums of these fused runs, added up and upsampled to the stage's side."""
         state, total, side = self._state(), None, 0
-        for piece in pieces:
-            entry = self.store.get(piece, state.start.x_RnC)
+        for fused_run in fused_runs:
+            entry = self.store.get(fused_run, state.start.x_RnC)
             if entry is None:
-                raise RuntimeError(f"no stored output of places {piece}; the decision should have been to compute.")
+                raise RuntimeError(f"no stored output of places {fused_run}; the decision should have been to compute.")
             total, side = entry.x_RnC if total is None else total + entry.x_RnC, entry.side
         assert total is not None
         grown = upsample_tokens(total, side, state.plan.side, self.resize)
-        if state.plan.store:  # then every piece is added by itself
-            state.sums[pieces[0]] = grown
+        if state.plan.store:  # then every fused run is added by itself
+            state.sums[fused_runs[0]] = grown
         return grown
 
     def _refresh(self, place: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
@@ -228,22 +231,22 @@ class StageCache(BranchCache):
         self.flops.branch(*branch_at(place), state.plan.index, chosen_Rm.shape[1], stage)
         if self.config.unselected == "nothing":
             return x_RnC + torch.zeros_like(x_RnC).scatter(1, index_RmC, computed_RmC)
-        out_RnC = self._upsampled([self.piece_of[place]]).scatter(1, index_RmC, computed_RmC)
-        state.sums.pop(self.piece_of[place], None)  # the mixture is what is kept
+        out_RnC = self._upsampled([self.fused_run_of[place]]).scatter(1, index_RmC, computed_RmC)
+        state.sums.pop(self.fused_run_of[place], None)  # the mixture is what is kept
         self._keep(place, out_RnC)
         return x_RnC + out_RnC
 
     def _keep(self, place: int, out_RnC: Tensor) -> None:
-        state, piece = self._state(), self.piece_of.get(place)
-        if state.plan.store and piece is not None:
-            before = state.sums.get(piece)
-            state.sums[piece] = out_RnC if before is None else before + out_RnC
+        state, fused_run = self._state(), self.fused_run_of.get(place)
+        if state.plan.store and fused_run is not None:
+            before = state.sums.get(fused_run)
+            state.sums[fused_run] = out_RnC if before is None else before + out_RnC
 
     # -- decisions ---------------------------------------------------------------------------------------------------
 
     def _decide(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
         """Places that reuse, with hits and misses counted."""
-        available = {place for place in plan.reusable if self.store.fits(self.piece_of[place], start.x_RnC)}
+        available = {place for place in plan.reusable if self.store.fits(self.fused_run_of[place], start.x_RnC)}
         estimates = self.policy.estimates(plan, self.watch.estimates) if available else {}
         reused = set()
         for place in sorted(plan.reusable):

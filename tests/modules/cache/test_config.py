@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hart.modules.cache import presets
 from hart.modules.cache.config import HARTCacheConfig
-from hart.modules.cache.config_checks import NOT_WITH_NOTHING, RULES, TEN_STAGES
+from hart.modules.cache.config_checks import DEFAULT_STAGES, NOT_WITH_NOTHING, RULES
 from hart.modules.cache.registries import SCHEDULES, known_names
 
 TEN = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
@@ -277,7 +277,7 @@ def test_presets_are_those_of_the_design(name):
 
 def test_every_preset_is_named_and_explained():
     assert sorted(HARTCacheConfig.preset_names()) == sorted(NAMES)
-    assert presets.read_presets()["stages"] == list(TEN_STAGES)
+    assert presets.read_presets()["stages"] == list(DEFAULT_STAGES)
     assert all(preset["why"] for preset in presets.read_presets()["presets"].values())
 
 
@@ -288,7 +288,7 @@ def test_on_fourteen_stages_presets_move_by_rank_from_the_last(name):
     config.validate(stages)
     base = HARTCacheConfig.from_preset(name)
     for field in ("skip_stages", "cache_stages"):
-        ranks = [TEN_STAGES.index(stage) - 10 for stage in getattr(base, field)]
+        ranks = [DEFAULT_STAGES.index(stage) - 10 for stage in getattr(base, field)]
         assert [stages[rank] for rank in ranks] == getattr(config, field)
 
 
@@ -329,7 +329,7 @@ def test_a_pyramid_too_short_is_an_error():
     ],
 )
 def test_a_preset_that_reuses_nothing_needs_no_source(fields, monkeypatch):
-    file = {"stages": list(TEN_STAGES), "presets": {"mine": {"why": "", "config": fields}}}
+    file = {"stages": list(DEFAULT_STAGES), "presets": {"mine": {"why": "", "config": fields}}}
     monkeypatch.setattr(presets, "read_presets", lambda: file)
     config = HARTCacheConfig.from_preset("mine", (1, 2, 4))
     config.validate([1, 4, 16])
@@ -384,9 +384,9 @@ def subset(values):
 @st.composite
 def valid_configs(draw):
     """Any valid configuration on the ten stages for 12 layers."""
-    skip = draw(subset(TEN_STAGES[1:]))
-    drop = draw(subset(sorted(set(TEN_STAGES[1:]) - set(skip))))
-    cache = draw(subset(sorted(set(TEN_STAGES) - set(drop))))
+    skip = draw(subset(DEFAULT_STAGES[1:]))
+    drop = draw(subset(sorted(set(DEFAULT_STAGES[1:]) - set(skip))))
+    cache = draw(subset(sorted(set(DEFAULT_STAGES) - set(drop))))
     if skip and not any(source < stage for stage in skip for source in cache):
         cache.append(1)
     unit, flag, layers = st.floats(0, 1) | st.integers(0, 1), st.booleans(), st.none() | subset(range(12))

@@ -54,7 +54,7 @@ def test_the_source_is_the_last_cache_stage_before():
 
 
 @pytest.mark.parametrize(
-    "changes, pieces",
+    "changes, fused_runs",
     [
         ({"attn_kv": "drop"}, ((0, 3),)),
         ({}, ((0, 3),)),  # nothing computes attention after stage 16
@@ -67,19 +67,19 @@ def test_the_source_is_the_last_cache_stage_before():
         ({"unselected": "nothing"}, ()),
     ],
 )
-def test_pieces(changes, pieces):
-    assert build_plan(settings(**changes), SIDES, DEPTH, alike).pieces == pieces
+def test_fused_runs(changes, fused_runs):
+    assert build_plan(settings(**changes), SIDES, DEPTH, alike).fused_runs == fused_runs
 
 
-def test_decisions_that_differ_split_pieces():
+def test_decisions_that_differ_split_fused_runs():
     def by_kind(skipped, kind, layer):
         assert [stage.tokens for stage in skipped] == [16, 64]
         return kind if layer else "same"
 
     plan = build_plan(settings(attn_kv="drop"), SIDES, DEPTH, by_kind)
-    assert plan.pieces == ((0, 1), (2, 2), (3, 3))
-    assert build_plan(settings(attn_kv="drop"), SIDES, DEPTH).pieces == ((0, 0), (1, 1), (2, 2), (3, 3))
-    assert len(build_plan(settings(attn_kv="drop"), SIDES, DEPTH, alike, linear=False).pieces) == 4
+    assert plan.fused_runs == ((0, 1), (2, 2), (3, 3))
+    assert build_plan(settings(attn_kv="drop"), SIDES, DEPTH).fused_runs == ((0, 0), (1, 1), (2, 2), (3, 3))
+    assert len(build_plan(settings(attn_kv="drop"), SIDES, DEPTH, alike, linear=False).fused_runs) == 4
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_branches_that_decisions_split_are_kept_apart():
     settings = HARTCacheConfig(skip_stages=[64], cache_stages=[16], threshold=0.5)
     run = ToyRun(settings, table=table)
     out = run.run()[3]
-    assert run.cache.plan.pieces == ((0, 1), (2, 2), (3, 3))
+    assert run.cache.plan.fused_runs == ((0, 1), (2, 2), (3, 3))
     assert torch.equal(out, torch.full_like(out, 1 + 20 + 21 + 32 + 23))
     run.cache.finish()
     counted = run.statistics.to_dict()
@@ -97,10 +97,10 @@ def test_the_input_is_stored_and_grown_only_where_something_reads_it(grown, chan
     for index in range(3):
         run.stage(index)
     assert (INPUT in run.cache.store) == stored
-    pieces = len(run.cache.store) - stored
+    fused_runs = len(run.cache.store) - stored
     run.stage(3)
     refreshed = "refresh_ratio" in changes
-    assert len(grown) - upsampled == (pieces if refreshed else min(pieces, 1))
+    assert len(grown) - upsampled == (fused_runs if refreshed else min(fused_runs, 1))
 
 
 @pytest.mark.parametrize("estimator", ["auto", "online"])
