@@ -15,7 +15,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from hart.modules.cache.config import HARTCacheConfig
-from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration, Place
+from hart.modules.cache.rules import TableKey
+from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration
 from hart.tuning.model import TunedModel
 from hart.tuning.painter import Painter
 from hart.tuning.workload import Workload, check_count
@@ -42,7 +43,7 @@ def calibrate(
     workload: Workload,
     settings: CalibrationSettings,
     sim_path: str | os.PathLike[str] | None,
-    loaded: Mapping[Place, float],
+    loaded: Mapping[TableKey, float],
 ) -> dict[str, Any]:
     """Paint, compare each stage with what it would reuse, and recommend (see the head of this file).
 
@@ -125,7 +126,7 @@ def _recommended(values: list[float]) -> float:
 def _per_stage(recorded: Calibration) -> dict[str, dict[str, float]]:
     """Mean similarity by stage and branch."""
     found: dict[str, dict[str, float]] = {}
-    for stage in sorted({place[2] for place in recorded.table()}):
+    for stage in sorted({key[2] for key in recorded.table()}):
         values = {branch: recorded.values(branch, [stage]) for branch in BRANCHES}
         found[str(stage)] = {branch: sum(seen) / len(seen) for branch, seen in values.items() if seen}
     return found

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hart.modules.cache.branch_cache import Branch, BranchCache, NoCache, StageStart
 from hart.modules.cache.config import HARTCacheConfig
-from hart.modules.cache.rules import Resize
+from hart.modules.cache.rules import Resize, TableKey
 from hart.modules.cache.similarity import similarity
-from hart.modules.cache.similarity_table import Calibration, Place
+from hart.modules.cache.similarity_table import Calibration
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.upsample import upsample_tokens
 
@@ -41,7 +41,7 @@ class RecordingCache(BranchCache):
         self.estimating, self.done = estimating, done
         self.computing: BranchCache = estimating or NoCache()
         self.kept: dict[tuple[str, int, int], Tensor] = {}
-        self.seen: list[tuple[Place, Tensor]] = []
+        self.seen: list[tuple[TableKey, Tensor]] = []
         self.side = self.pictures = 0
 
     def begin_stage(self, start: StageStart) -> Tensor | None:

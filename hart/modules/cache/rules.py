@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
+TableKey: TypeAlias = tuple[str, int, int]
+"""Branch ("attn" or "mlp"), layer, stage as a token count."""
+
 Resize: TypeAlias = "Callable[[Tensor, int], Tensor]"
 """(map [R, C, h, w], side) -> map [R, C, side, side] of the same dtype."""
 

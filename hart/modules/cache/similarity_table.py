@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import source_of
+from hart.modules.cache.rules import TableKey
 from hart.utils.files import write_whole
 from hart.utils.intervals import percentile
 from hart.utils.records import read_record
@@ -21,12 +22,9 @@ FORMAT = "hart-similarity-table"
 LOW_PERCENTILE = 20.0
 _LOCK = Lock()  # of all calibrations: an own one would not let a model be copied
 
-Place = tuple[str, int, int]
-"""Branch kind, layer, stage (as a token count)."""
-
 
 class TableRow(BaseModel):
-    """One place of a saved table: mean and low percentile of `count` similarities to stage `source`'s outputs."""
+    """One row of a saved table: mean and low percentile of `count` similarities to stage `source`'s outputs."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     branch: Literal["attn", "mlp"]
@@ -84,36 +82,38 @@ class Calibration:
 
     def __init__(self, compared: Compared | None = None) -> None:
         self.compared = compared or Compared()
-        self._seen: dict[Place, list[float]] = defaultdict(list)
-        self._estimated: dict[Place, list[float]] = defaultdict(list)
-        self._loaded: dict[Place, TableRow] = {}
+        self._seen: dict[TableKey, list[float]] = defaultdict(list)
+        self._estimated: dict[TableKey, list[float]] = defaultdict(list)
+        self._loaded: dict[TableKey, TableRow] = {}
 
-    def observe(self, seen: Sequence[tuple[Place, Tensor]], estimated: Iterable[tuple[Place, float]] = ()) -> None:
-        """Add a generation's true similarities [pictures] per place, and what the online estimate said there."""
+    def observe(
+        self, seen: Sequence[tuple[TableKey, Tensor]], estimated: Iterable[tuple[TableKey, float]] = ()
+    ) -> None:
+        """Add a generation's true similarities [pictures] per key, and what the online estimate said of each."""
         with _LOCK:
-            for place, values in seen:
-                self._loaded.pop(place, None)
-                self._seen[place] += values.tolist()
-            for place, value in estimated:
-                self._estimated[place].append(value)
+            for key, values in seen:
+                self._loaded.pop(key, None)
+                self._seen[key] += values.tolist()
+            for key, value in estimated:
+                self._estimated[key].append(value)
 
     def __len__(self) -> int:
         return len(self.table())
 
     def values(self, kind: str, stages: Sequence[int] | None = None) -> list[float]:
         """All similarities of a branch kind, ascending, at the given stages or all."""
-        return _of_kind(self._seen | {place: [row.mean] for place, row in self._loaded.items()}, kind, stages)
+        return _of_kind(self._seen | {key: [row.mean] for key, row in self._loaded.items()}, kind, stages)
 
     def estimates(self, kind: str, stages: Sequence[int]) -> list[float]:
         """What the online estimate said of a branch kind at these stages, ascending."""
         return _of_kind(self._estimated, kind, stages)
 
-    def table(self, percent: float | None = None) -> dict[Place, float]:
-        """The mean per place, or a percentile; of loaded places the low one is known, for any other the mean stands."""
-        known = {place: row.low if percent == LOW_PERCENTILE else row.mean for place, row in self._loaded.items()}
+    def table(self, percent: float | None = None) -> dict[TableKey, float]:
+        """The mean per key, or a percentile; of loaded keys the low one is known, for any other the mean stands."""
+        known = {key: row.low if percent == LOW_PERCENTILE else row.mean for key, row in self._loaded.items()}
         if percent is None:
-            return known | {place: sum(values) / len(values) for place, values in self._seen.items()}
-        return known | {place: percentile(sorted(values), percent) for place, values in self._seen.items()}
+            return known | {key: sum(values) / len(values) for key, values in self._seen.items()}
+        return known | {key: percentile(sorted(values), percent) for key, values in self._seen.items()}
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Save means and low percentiles, and how they were measured; an interrupted save leaves the old file."""
@@ -124,7 +124,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "Calibration":
-        """Load a saved table, with the mean, low percentile and count of each place.
+        """Load a saved table, with the mean, low percentile and count of each key.
 
         Raises:
             FileNotFoundError: no such file.
@@ -136,19 +136,19 @@ class Calibration:
         calibration._loaded = {(row.branch, row.layer, row.stage): row for row in file.rows}
         return calibration
 
-    def _rows(self) -> dict[Place, TableRow]:
+    def _rows(self) -> dict[TableKey, TableRow]:
         mean, low, rows = self.table(), self.table(LOW_PERCENTILE), dict(self._loaded)
-        for place, values in self._seen.items():
-            kind, layer, stage = place
+        for key, values in self._seen.items():
+            kind, layer, stage = key
             source = self.compared.sources.get(stage)
-            rows[place] = TableRow.model_validate(
-                {"branch": kind, "layer": layer, "stage": stage, "mean": mean[place], "low": low[place],
+            rows[key] = TableRow.model_validate(
+                {"branch": kind, "layer": layer, "stage": stage, "mean": mean[key], "low": low[key],
                  "count": len(values), "source": source}
             )  # fmt: skip
         return rows
 
 
-def _of_kind(seen: dict[Place, list[float]], kind: str, stages: Sequence[int] | None) -> list[float]:
+def _of_kind(seen: dict[TableKey, list[float]], kind: str, stages: Sequence[int] | None) -> list[float]:
     found = [
         value
         for (seen_kind, _, stage), values in seen.items()
@@ -165,8 +165,8 @@ def check_table(table: Calibration, config: HARTCacheConfig, patch_nums: Sequenc
         ValueError: it is of another depth or pyramid, lacks something, or was measured in another way.
     """
     name, stages = f"sim_path is {config.sim_path!r}, whose table", [side * side for side in patch_nums]
-    places = table.table()
-    for _, layer, stage in sorted(places):
+    known = table.table()
+    for _, layer, stage in sorted(known):
         if layer >= depth:
             raise ValueError(f"{name} names layer {layer}; allowed are tables of this model's layers 0 to {depth - 1}.")
         if stage not in stages:
@@ -180,7 +180,7 @@ def check_table(table: Calibration, config: HARTCacheConfig, patch_nums: Sequenc
             raise ValueError(f"{name} was measured with {what} {measured!r}; allowed is the settings' {asked!r}.")
     for kind, layer, index in _asked(config, patch_nums, depth):
         stage, source = stages[index], table.compared.sources.get(stages[index])
-        if (kind, layer, stage) not in places:
+        if (kind, layer, stage) not in known:
             raise ValueError(
                 f"{name} has no similarity of {kind} in layer {layer} at stage {stage}; allowed are tables with all "
                 "that may be reused: measure one with calibrate_thresholds()."

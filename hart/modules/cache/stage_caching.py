@@ -18,8 +18,8 @@ from hart.modules.cache.counting import CountingCache
 from hart.modules.cache.plan import build_plan
 from hart.modules.cache.policy import Policy
 from hart.modules.cache.recording import RecordingCache, estimating_config
-from hart.modules.cache.rules import Resize
-from hart.modules.cache.similarity_table import Calibration, Place, as_a_run_would, check_table
+from hart.modules.cache.rules import Resize, TableKey
+from hart.modules.cache.similarity_table import Calibration, as_a_run_would, check_table
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.thresholds import scheduled_threshold
@@ -48,7 +48,7 @@ class StageCaching:
         self.recorded = Calibration()
         self.sim_path: str | os.PathLike[str] | None = None
         self._config: HARTCacheConfig | None = None
-        self._table: dict[Place, float] = {}
+        self._table: dict[TableKey, float] = {}
         self._adaptive = AdaptiveThresholds()
         self._enabled = False
         self._recording = False
@@ -61,7 +61,7 @@ class StageCaching:
         return copy.deepcopy(self._config)
 
     @property
-    def table(self) -> dict[Place, float]:
+    def table(self) -> dict[TableKey, float]:
         """A copy of the similarities that the settings' table holds; empty without a table."""
         return dict(self._table)
 
@@ -89,7 +89,7 @@ class StageCaching:
         self._adaptive = AdaptiveThresholds(config.similarity_window, config.adaptive_range)
         self._enabled = True
 
-    def _read_table(self, config: HARTCacheConfig) -> dict[Place, float]:
+    def _read_table(self, config: HARTCacheConfig) -> dict[TableKey, float]:
         if config.sim_path is None:
             if config.estimator == "calibrated":
                 raise ValueError(
@@ -149,7 +149,7 @@ class StageCaching:
     def _stage_cache(
         self,
         config: HARTCacheConfig,
-        table: dict[Place, float],
+        table: dict[TableKey, float],
         statistics: CacheStatistics,
         adaptive: AdaptiveThresholds,
         blocks: Any,
