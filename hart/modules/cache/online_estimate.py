@@ -33,19 +33,19 @@ class TransitionWatch:
         self._expected: dict[int, tuple[int, Tensor]] = {}
         self._seen: dict[int, Tensor] = {}
 
-    def computed(self, place: int, index: int, out_RnC: Tensor, pictures: int) -> None:
-        """A branch (named by its place) was computed for all tokens of a stage."""
-        expected = self._expected.pop(place, None)
+    def computed(self, branch_index: int, index: int, out_RnC: Tensor, pictures: int) -> None:
+        """A branch was computed for all tokens of a stage."""
+        expected = self._expected.pop(branch_index, None)
         if expected is not None and expected[0] == index and expected[1].shape[0] == out_RnC.shape[0]:
             alike_R = similarity(expected[1], out_RnC[:, self._spots(index)], self.metric)
-            self._seen[place] = alike_R.view(-1, pictures).mean(0).min()
+            self._seen[branch_index] = alike_R.view(-1, pictures).mean(0).min()
         if index + 1 in self.watched and out_RnC.shape[1] == self.sides[index] ** 2:
             grown_RnC = self.resize(out_RnC, self.sides[index], self.sides[index + 1])
             # A copy: a view would keep the whole map.
-            self._expected[place] = index + 1, grown_RnC[:, self._spots(index + 1)].contiguous()
+            self._expected[branch_index] = index + 1, grown_RnC[:, self._spots(index + 1)].contiguous()
 
     def estimates(self) -> dict[int, float]:
-        """Similarity of every place that was compared, the least over the pictures; one read from the device."""
+        """Least similarity over the pictures, by index of the branch; of those compared. One read of the device."""
         if not self._seen:
             return {}
         return dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))

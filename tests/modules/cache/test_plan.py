@@ -3,7 +3,7 @@
 import pytest
 
 from hart.modules.cache.config import HARTCacheConfig
-from hart.modules.cache.plan import branch_at, build_plan, place_of, source_of
+from hart.modules.cache.plan import branch_at, build_plan, index_of_branch, source_of
 
 SIDES, DEPTH = (1, 2, 4, 8), 2
 
@@ -18,7 +18,7 @@ def settings(**changes):
 
 
 def test_places_are_the_order_in_which_branches_run():
-    assert [place_of(*branch_at(place)) for place in range(8)] == list(range(8))
+    assert [index_of_branch(*branch_at(place)) for place in range(8)] == list(range(8))
     assert [branch_at(place) for place in (0, 1, 4, 5)] == [("attn", 0), ("mlp", 0), ("attn", 2), ("mlp", 2)]
 
 

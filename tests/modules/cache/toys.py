@@ -1,4 +1,4 @@
-"""Branches whose results are checked by hand: each adds a constant of its own."""
+"""BranchKey whose results are checked by hand: each adds a constant of its own."""
 
 from collections.abc import Sequence
 from typing import Any
