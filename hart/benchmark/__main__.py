@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hart.benchmark.exports import EXPORTS
+from hart.benchmark.judge.exports import EXPORTS
 from hart.benchmark.prompt_files import read_prompt_files
 from hart.benchmark.report import need_plots, write_report
 from hart.benchmark.results import Results
 
 if TYPE_CHECKING:
-    from hart.benchmark.settings import NamedSetting
-    from hart.benchmark.work import WorkRequest
+    from hart.benchmark.run.work import WorkRequest
+    from hart.benchmark.settings.choose import NamedSetting
     from hart.pipeline import HARTPipeline
 
 logger = logging.getLogger(__name__)
@@ -149,10 +149,10 @@ def smaller_words(batch_size: int) -> str:
 def measure(arguments: argparse.Namespace, command: str) -> Results:
     """Load, choose settings, paint and judge, once it is clear that all can be judged and shown."""
     # Imported late: help and wrong arguments should not wait for torch.
-    from hart.benchmark.planning import PLAN_NAME
-    from hart.benchmark.quality import need_metrics
-    from hart.benchmark.runner import run_benchmark
-    from hart.benchmark.settings import choose_settings
+    from hart.benchmark.judge.quality import need_metrics
+    from hart.benchmark.run.planning import PLAN_NAME
+    from hart.benchmark.run.runner import run_benchmark
+    from hart.benchmark.settings.choose import choose_settings
     from hart.pipeline import HARTPipeline
 
     if not arguments.speed_only:
@@ -188,7 +188,7 @@ def measure(arguments: argparse.Namespace, command: str) -> Results:
 
 def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argparse.Namespace) -> "NamedSetting":
     """The planner's setting, or the one that an earlier call left in the folder."""
-    from hart.benchmark.planning import PlanRequest, planned_setting
+    from hart.benchmark.run.planning import PlanRequest, planned_setting
 
     asked = PlanRequest(arguments.plan, arguments.plan_psnr, tuple(arguments.plan_pictures))
     return planned_setting(
@@ -198,7 +198,7 @@ def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argp
 
 def work_request(arguments: argparse.Namespace) -> "WorkRequest":
     """What the flags say about the pictures."""
-    from hart.benchmark.work import WorkRequest
+    from hart.benchmark.run.work import WorkRequest
 
     prompts, metadata = read_prompt_files(arguments.prompts_file)
     if len(prompts) > arguments.num_pictures:
@@ -227,7 +227,7 @@ def check_exports(arguments: argparse.Namespace) -> None:
 
 def write_outputs(results: Results, other: Results | None, arguments: argparse.Namespace) -> None:
     """Tables, report and exports beside `results.json`."""
-    from hart.benchmark.tables import markdown_table, write_csv
+    from hart.benchmark.report.exported_tables import markdown_table, write_csv
 
     folder = arguments.output_dir
     written = [
@@ -239,7 +239,7 @@ def write_outputs(results: Results, other: Results | None, arguments: argparse.N
         written.append(EXPORTS[tool](results, folder, Path(target)))
     logger.info("%s\n", markdown_table(results))
     if other is not None:
-        from hart.benchmark.against import compare_runs
+        from hart.benchmark.report.against import compare_runs
 
         logger.info("%s\n", compare_runs(results, other))
     for recommendation in results.recommendations:

@@ -33,8 +33,9 @@ from hart.evaluation.scenes import (
     load_objects,
     parse_caption,
 )
-from hart.evaluation.statistics import Table, count_table, wilson_interval
+from hart.evaluation.statistics import Table, count_table
 from hart.evaluation.templates import Templates, load_templates
+from hart.utils.intervals import wilson_interval
 
 __all__ = [
     "ATTRIBUTES",

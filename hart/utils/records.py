@@ -4,9 +4,15 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+class Part(BaseModel):
+    """A JSON object, or a part of one, that has no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def read_record(kind: type[Record], path: str | os.PathLike[str], what: str, made_by: str) -> Record:

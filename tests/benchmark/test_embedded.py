@@ -1,9 +1,9 @@
 """The embedded model end to end, short: two held-out scenes under two settings."""
 
 from hart import HARTPipeline
-from hart.benchmark.runner import run_benchmark
-from hart.benchmark.settings import choose_settings
-from hart.benchmark.work import WorkRequest
+from hart.benchmark.run.runner import run_benchmark
+from hart.benchmark.run.work import WorkRequest
+from hart.benchmark.settings.choose import choose_settings
 
 
 def test_prompts_are_judged(tmp_path):

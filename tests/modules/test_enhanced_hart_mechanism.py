@@ -12,8 +12,8 @@ from torch import Tensor
 from hart.modules.cache import stage_cache
 from hart.modules.cache.config_checks import NOT_WITH_NOTHING
 from hart.modules.cache.registries import SCHEDULES
-from hart.modules.cache.schedule import register_schedule
-from hart.modules.cache.selector import select_tokens
+from hart.modules.cache.thresholds import register_schedule
+from hart.modules.cache.token_selectors import select_tokens
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import generation
