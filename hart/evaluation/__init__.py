@@ -2,10 +2,11 @@
 
 Example:
     >>> from hart.evaluation import evaluate_pictures, parse_caption
-    >>> scene = parse_caption("a small 3d fox on an orange background at the top left")
+    >>> scene = parse_caption("a small 3d fox on a yellow background at the top right")
     >>> evaluate_pictures([image], [scene])["overall"]["share"]  # image: [H, H, 3]
 """
 
+from hart.evaluation.artwork import load_sprites, read_sprites, true_picture, true_pictures
 from hart.evaluation.checker import (
     ATTRIBUTES,
     PictureCheck,
@@ -63,9 +64,13 @@ __all__ = [
     "held_out_colour",
     "is_held_out",
     "load_objects",
+    "load_sprites",
     "load_templates",
     "num_scenes",
     "parse_caption",
+    "read_sprites",
     "tabulate",
+    "true_picture",
+    "true_pictures",
     "wilson_interval",
 ]

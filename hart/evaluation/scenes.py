@@ -75,7 +75,7 @@ class Scene:
         style: one of `STYLES`.
         colour: background, a key of `COLOURS`.
         size: "big" or "small".
-        position: one of `POSITIONS`; a big object is always at the "center".
+        position: one of `POSITIONS`; a big object is always at the "center", a small one never.
 
     Raises:
         ValueError: if a field has a value that is not allowed.
@@ -95,7 +95,8 @@ class Scene:
         _require("size", self.size, SIDES)
         _require("position", self.position, POSITIONS)
         if (self.size, self.position) not in OFFSETS:
-            raise ValueError(f"position is {self.position!r}; a big object allows only 'center'.")
+            allowed = " or ".join(repr(position) for size, position in OFFSETS if size == self.size)
+            raise ValueError(f"position must be {allowed} for a {self.size} object, got {self.position!r}.")
 
     @property
     def label(self) -> str:
@@ -120,7 +121,7 @@ class Scene:
             synonym_chance: how often, 0 to 1, a synonym stands in for the label; unused without `rng`.
 
         Returns:
-            For example "a small 3d fox on an orange background at the top left".
+            For example "a small 3d fox on a yellow background at the top right".
         """
         label = self.label
         if rng is not None and rng.random() < synonym_chance:
@@ -179,7 +180,7 @@ def compose(scene: Scene, sprites: Sprites) -> np.ndarray:
 
     Args:
         scene: what to paint.
-        sprites: the artwork, see `training.data.load_sprites`.
+        sprites: the artwork, see `hart.evaluation.load_sprites`.
 
     Returns:
         uint8 [128, 128, 3], RGB.
