@@ -24,7 +24,7 @@ from hart.utils.machine import this_machine
 from hart.utils.memory import PeakMemory
 from hart.utils.timing import timed
 
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a yellow background"
 MODES: dict[str, dict[str, Any] | None] = {
     "eager": None,
     "compile": {},

@@ -16,7 +16,7 @@ from hart.benchmark.run.batches import full_flops
 from hart.pipeline import HARTPipeline
 from hart.utils.timing import timed
 
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a yellow background"
 
 
 def paint_times(pipe: HARTPipeline, prompts: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hart.tuning.workload import is_embedded_model
 
 logger = logging.getLogger(__name__)
 
-JudgedBy = Literal["program", "latent", "caller"]
+JudgedBy = Literal["fidelity", "program", "latent", "caller"]
 
 
 class PlanPrompts(NamedTuple):

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from hart import embedded_model_path
-from hart.evaluation import draw_scenes, parse_caption
+from hart.evaluation import draw_scenes, num_scenes, parse_caption
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.tuning.painter import Painted
 from hart.tuning.planner import CacheProposal, Trial
 from hart.tuning.planner.journal import PlanJournal
 from hart.tuning.planner.planner import LATENT_MAPS, PlanSettings, confirm
-from hart.tuning.planner.prompts import split_prompts
+from hart.tuning.planner.prompts import split_prompts, who_judges
 from hart.tuning.planner.proposal import Verification, fastest_kept
 from hart.tuning.planner.search import front, refine, to_verify
 from hart.tuning.planner.treatments import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
@@ -170,10 +170,71 @@ def test_presets_that_fit_are_candidates_where_none_are_given(enhanced, quick):
 def test_captions_of_the_embedded_model_are_judged_by_program(quick):
     model = EnhancedHARTForT2I.from_pretrained(embedded_model_path())
     captions = ["a 3d fox on a blue background", "a flat star on a green background"]
-    plan = model.plan_cache(1.0, captions, num_search=1, num_verify=1, num_confirm=1, progress=False, candidates=[])
+    few = {"num_search": 1, "num_verify": 1, "num_confirm": 1, "progress": False, "candidates": []}
+    plan = model.plan_cache(1.0, captions, **few)
     assert plan.judged_by == "program"
     model.set_cache_config(plan.config)
     assert plan.verified[0].pictures == 1
+
+
+def test_on_captions_of_the_embedded_model_the_budget_is_fidelity(quick):
+    model = EnhancedHARTForT2I.from_pretrained(embedded_model_path())
+    few = {"num_search": 1, "num_verify": 2, "num_confirm": 1, "progress": False}
+    plan = model.plan_cache(candidates=[HARTCacheConfig(drop_stages=[256])], **few)
+    assert (plan.judged_by, plan.max_quality_drop, plan.max_fidelity_loss) == ("fidelity", None, 0.5)
+    stopped = plan.verified[0]
+    assert stopped.pictures == 2 and stopped.drop_low < stopped.quality_drop < stopped.drop_high
+    assert CacheProposal.model_validate_json(plan.model_dump_json()) == plan
+    captions = ["a 3d fox on a blue background", "a flat star on a green background"]
+    with pytest.raises(ValueError, match="max_fidelity_loss must be None but for captions of the embedded model"):
+        model.plan_cache(prompts=captions, judge=content, max_fidelity_loss=1.0, **few)
+    assert who_judges(model, ["a cat"], False) == "latent"
+
+
+def settings_of(**given):
+    fixed = {"seed": 0, "num_search": 12, "num_verify": None, "num_confirm": None, "cfg": 4.5, "judge": None}
+    return PlanSettings(**{"max_quality_drop": None, **fixed, "progress": False, **given})
+
+
+def test_the_budget_is_fidelity_where_the_truth_is_known():
+    asked = settings_of()
+    by_fidelity, judged_by = asked.with_budget("program")
+    assert (by_fidelity.budget, judged_by) == (0.5, "fidelity") and by_fidelity.counts("fidelity") == (12, 48, 48)
+    for other in ("latent", "caller"):
+        elsewhere, judged_by = asked.with_budget(other)
+        assert (elsewhere.max_quality_drop, elsewhere.budget, judged_by) == (0.01, 0.01, other)
+    dropping = settings_of(max_quality_drop=0.0)
+    assert dropping.with_budget("program") == (dropping, "program") and dropping.budget == 0
+    given = settings_of(max_fidelity_loss=2)
+    assert given.with_budget("program") == (given, "fidelity") and given.budget == 2
+
+
+def test_by_fidelity_a_setting_is_given_up_when_its_interval_is_above_the_budget(monkeypatch):
+    losses = [3.0, 3.5] * 20
+
+    class Runner:
+        full = SimpleNamespace(device=torch.device("cpu"), latent_to_img=lambda f_hat: f_hat)
+        text_seconds = 0.0
+        plain = [Painted(torch.zeros(1, 3, 2, 2), 2.0)] * len(losses)
+
+        def __init__(self):
+            self.journal = PlanJournal(None, {})
+
+        def paint(self, index, config=None):
+            return Painted(torch.full((1, 3, 2, 2), 0.5 * (config is not None)), 1.0 if config is None else 0.1)
+
+        def prompt(self, index):
+            return [str(index)]
+
+    def scored(index, ours, images):
+        return 20.0 - losses[index] * float(images.max() > 0)
+
+    monkeypatch.setattr("hart.tuning.planner.verify._scorer", lambda *_: scored)
+    for budget, pictures, kept in ((1.0, 8, False), (3.2, 40, False), (5.0, 40, True)):
+        verifier = Verifier(Runner(), "verification", "fidelity", None, budget, None, False)
+        found = verifier.verify(trial(1, 0, drop_stages=[64]))
+        assert found.pictures == pictures and found.drop_low < found.quality_drop == pytest.approx(3.25)
+        assert found.worse == pictures and found.kept is kept
 
 
 def test_it_leaves_everything_as_it_was(enhanced, quick):
@@ -285,18 +346,18 @@ def test_every_part_has_prompts_of_its_own():
 
 def test_captions_that_are_kept_apart_are_not_judged_by():
     model = SimpleNamespace(config=SimpleNamespace(name_or_path=str(embedded_model_path())))
-    run = [scene.caption() for scene in draw_scenes(300, "held-out", 0)]
-    parts = split_prompts(model, None, (5, 100, 200), 7, run)
-    assert [len(part) for part in parts] == [5, 100, 200]
+    run = [scene.caption() for scene in draw_scenes(70, "held-out", 0)]
+    parts = split_prompts(model, None, (5, 40, 44), 7, run)
+    assert [len(part) for part in parts] == [5, 40, 44]
     assert not set(parts.verify) & set(parts.confirm) and not set(run) & {*parts.verify, *parts.confirm}
-    short = split_prompts(model, None, (5, 400, 200), 7, run)  # the captions are used again with other seeds
+    short = split_prompts(model, None, (5, 100, 50), 7, run)  # the captions are used again with other seeds
     free = len(short.verify) + len(short.confirm)
-    assert 0 < len(short.confirm) < 200 and len(short.verify) == 2 * round(free / 3)  # pairs of sizes stay together
+    assert 0 < len(short.confirm) < 50 and len(short.verify) == 2 * round(free / 3)  # pairs of sizes stay together
     assert not set(short.verify) & set(short.confirm) and not set(run) & {*short.verify, *short.confirm}
     for captions in (*parts[1:], *short[1:]):  # the run's mix of big and small objects
         assert [parse_caption(caption).size for caption in captions] == ["big", "small"] * (len(captions) // 2)
-    everything = {scene.caption() for scene in draw_scenes(640, "held-out", 0)}
-    with pytest.raises(ValueError, match=r"kept_apart holds 640 captions and leaves 0 of one size; allowed are two"):
+    everything = {scene.caption() for scene in draw_scenes(num_scenes("held-out"), "held-out", 0)}
+    with pytest.raises(ValueError, match=r"kept_apart holds 154 captions and leaves 0 of one size; allowed are two"):
         split_prompts(model, None, (5, 100, 100), 7, everything)
     with pytest.raises(ValueError, match=r"num_search is 100000; allowed are 1 to \d+\."):
         split_prompts(model, None, (100_000, 1, 1), 7)
@@ -384,6 +445,10 @@ def test_other_selectors_matter_where_a_part_is_run():
     [
         ({"max_quality_drop": 2}, r"max_quality_drop is 2; allowed is a number from 0 to 1"),
         ({"max_quality_drop": "1%"}, r"max_quality_drop is '1%'"),
+        ({"max_fidelity_loss": -1}, r"max_fidelity_loss must be None or a number from 0 to 100 \(dB\), got -1\."),
+        ({"max_fidelity_loss": True}, r"max_fidelity_loss must be None or a number from 0 to 100 \(dB\), got True\."),
+        ({"max_fidelity_loss": 1, "max_quality_drop": 0.1}, r"must be None beside max_quality_drop=0.1, got 1\."),
+        ({"max_fidelity_loss": 1}, r"max_fidelity_loss must be None but for captions of the embedded model"),
         ({"num_search": 0}, r"num_search is 0; allowed is a whole number from 1"),
         ({"num_verify": True}, r"num_verify is True"),
         ({"num_confirm": 0}, r"num_confirm is 0"),
