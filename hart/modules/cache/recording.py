@@ -24,7 +24,7 @@ class RecordingCache(BranchCache):
     Args:
         patch_nums: sides of the stages.
         calibration: where the similarities go when the picture is done, and how to compare.
-        resize: grows maps.
+        resize: upsamples maps.
         estimating: a cache that never reuses; it says what the online estimate is. None where no stage has one.
         done: called when all pictures of the call are done.
     """

@@ -61,7 +61,7 @@ class StageCache(BranchCache):
             run begins, when it ends well.
         adaptive: similarities seen by earlier runs; this run's are added when it ends well.
         blocks: the transformer's blocks, for keys and values of reused attention and for counting operations.
-        resize: grows kept maps; None takes the configured interpolation mode.
+        resize: upsamples kept maps; None takes the configured interpolation mode.
         account: of the bytes that this picture's maps and those of the pictures beside it take; None for it alone.
     """
 
@@ -216,10 +216,10 @@ class StageCache(BranchCache):
                 )
             total, side = entry.x_RnC if total is None else total + entry.x_RnC, entry.side
         assert total is not None
-        grown = upsample_tokens(total, side, state.plan.side, self.resize)
+        upsampled = upsample_tokens(total, side, state.plan.side, self.resize)
         if state.plan.store:  # then every fused run is added by itself
-            state.sums[fused_runs[0]] = grown
-        return grown
+            state.sums[fused_runs[0]] = upsampled
+        return upsampled
 
     def _refresh(self, branch_index: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
         """Compute the chosen tokens; the rest is reused, or adds nothing."""
@@ -304,8 +304,8 @@ class StageCache(BranchCache):
         if not state.previous:
             entry = self.store.get(INPUT, state.start.x_RnC)
             side = state.plan.side
-            grown = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, self.resize)
-            state.previous.append(grown)
+            upsampled = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, self.resize)
+            state.previous.append(upsampled)
         return state.previous[0]
 
     def reused_tokens(self) -> Tensor | None:
