@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hart import HARTPipeline
 from hart.evaluation import draw_scenes
-from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
+from hart.modules.cache.branch_cache import BranchFunction, NoCache, StageStart
 from hart.modules.cache.similarity import similarity
 from hart.modules.cache.upsample import upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig
@@ -50,8 +50,8 @@ class Probe(NoCache):
         if alike is not None:
             self.stage_wide["stage input"] = alike["cosine"]
 
-    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
-        out_RnC = branch(x_RnC, stage)
+    def add(self, kind: str, layer: int, function: BranchFunction, x_RnC: Tensor, stage: Any) -> Tensor:
+        out_RnC = function(x_RnC, stage)
         own_input = self.alike(("in", kind, layer), x_RnC)
         true = self.alike((kind, layer), out_RnC)
         if true is not None and own_input is not None and self.side**2 in STAGES:

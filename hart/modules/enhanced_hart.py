@@ -124,10 +124,10 @@ class EnhancedHARTForT2I(TuningMethods, HARTForT2I):
     def enhanced_feature_interpolate(
         self, x_RChw: Tensor, mode: str | None = None, *, side: int | None = None
     ) -> Tensor:
-        """A kept feature map [R, C, h, w] grown to a later stage; the cache upsamples with this method.
+        """A kept feature map [R, C, h, w] upsampled to a later stage; the cache upsamples with this method.
 
         A subclass that overrides it changes every reuse. Nothing is assumed of an override, so each branch's map is
-        then kept and grown by itself.
+        then kept and upsampled by itself.
 
         Args:
             x_RChw: the map; an override gives [R, C, side, side] of its dtype.

@@ -9,7 +9,7 @@ from torch import Tensor
 ATTENTION = "attn"
 MLP = "mlp"
 
-Branch = Callable[[Tensor, Any], Tensor]
+BranchFunction = Callable[[Tensor, Any], Tensor]
 """A pure function of the tokens x [R, n, C] and their stage: what the branch adds to the residual stream [R, n, C]."""
 
 
@@ -50,9 +50,9 @@ class BranchCache:
         """Decide how a stage is run; the places [R, m] of the only tokens to run, or None for all."""
         return None
 
-    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+    def add(self, branch: str, layer: int, function: BranchFunction, x_RnC: Tensor, stage: Any) -> Tensor:
         """The residual stream [R, n, C] after a branch ("attn" or "mlp") of this layer."""
-        return x_RnC + branch(x_RnC, stage)
+        return x_RnC + function(x_RnC, stage)
 
     def reused_tokens(self) -> Tensor | None:
         """Bool [R, n], which tokens' features were reused at this stage and want soft codes; None for none."""

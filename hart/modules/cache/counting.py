@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hart.modules.cache.branch_cache import Branch, BranchCache, StageStart
+from hart.modules.cache.branch_cache import BranchCache, BranchFunction, StageStart
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.statistics import CacheStatistics
 
@@ -29,9 +29,9 @@ class CountingCache(BranchCache):
         self.flops.stage(start.index, start.x_RnC.shape)
         return None
 
-    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
-        out_RnC = branch(x_RnC, stage)
-        self.flops.branch(kind, layer, self.index, x_RnC.shape[1], stage)
+    def add(self, branch: str, layer: int, function: BranchFunction, x_RnC: Tensor, stage: Any) -> Tensor:
+        out_RnC = function(x_RnC, stage)
+        self.flops.count_branch(branch, layer, self.index, x_RnC.shape[1], stage)
         return x_RnC + out_RnC
 
     def finish(self) -> None:

@@ -24,9 +24,9 @@ class FlopCounter:
     def __init__(self, blocks: Any, patch_nums: Sequence[int]):
         self.tokens = [side * side for side in patch_nums]
         self.weights = {
-            (kind, layer): _matrix_weights(part)
+            (branch, layer): _matrix_weights(part)
             for layer, block in enumerate(blocks)
-            for kind, part in ((ATTENTION, block.attn), (MLP, block.ffn))
+            for branch, part in ((ATTENTION, block.attn), (MLP, block.ffn))
         }
         self.done: Counter[int] = Counter()
         self.in_rounds: set[int] = set()
@@ -40,11 +40,11 @@ class FlopCounter:
         elif shape[1] < self.tokens[index]:
             self.in_rounds.add(index)
 
-    def branch(self, kind: str, layer: int, index: int, num_tokens: int, stage: Any) -> None:
+    def count_branch(self, branch: str, layer: int, index: int, num_tokens: int, stage: Any) -> None:
         """A branch computed this many tokens of every row."""
         kv = getattr(stage, "kv", None)
-        seen = kv.lengths[layer] if kind == ATTENTION and kv is not None else num_tokens
-        self.done[index] += self.rows * self._cost(kind, layer, num_tokens, seen)
+        seen = kv.lengths[layer] if branch == ATTENTION and kv is not None else num_tokens
+        self.done[index] += self.rows * self._cost(branch, layer, num_tokens, seen)
 
     def keys_values(self, index: int, num_tokens: int) -> None:
         """Keys and values alone were projected."""
@@ -61,7 +61,7 @@ class FlopCounter:
             if index in self.in_rounds:
                 full += self.done[index]
             else:
-                full += self.all_rows * sum(self._cost(kind, layer, tokens, seen) for kind, layer in self.weights)
+                full += self.all_rows * sum(self._cost(branch, layer, tokens, seen) for branch, layer in self.weights)
         done = sum(self.done.values())
         return done, max(0, full - done)
 
@@ -69,9 +69,9 @@ class FlopCounter:
         """Operations done, by stage as a token count."""
         return {self.tokens[index]: count for index, count in self.done.items()}
 
-    def _cost(self, kind: str, layer: int, tokens: int, seen: int) -> int:
-        attention = 4 * tokens * seen * self.width if kind == ATTENTION else 0
-        return 2 * self.weights[kind, layer] * tokens + attention
+    def _cost(self, branch: str, layer: int, tokens: int, seen: int) -> int:
+        attention = 4 * tokens * seen * self.width if branch == ATTENTION else 0
+        return 2 * self.weights[branch, layer] * tokens + attention
 
 
 def _matrix_weights(module: nn.Module) -> int:

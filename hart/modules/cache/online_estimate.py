@@ -40,9 +40,9 @@ class TransitionWatch:
             alike_R = similarity(expected[1], out_RnC[:, self._spots(index)], self.metric)
             self._seen[branch_index] = alike_R.view(-1, pictures).mean(0).min()
         if index + 1 in self.watched and out_RnC.shape[1] == self.sides[index] ** 2:
-            grown_RnC = self.resize(out_RnC, self.sides[index], self.sides[index + 1])
+            upsampled_RnC = self.resize(out_RnC, self.sides[index], self.sides[index + 1])
             # A copy: a view would keep the whole map.
-            self._expected[branch_index] = index + 1, grown_RnC[:, self._spots(index + 1)].contiguous()
+            self._expected[branch_index] = index + 1, upsampled_RnC[:, self._spots(index + 1)].contiguous()
 
     def estimates(self) -> dict[int, float]:
         """Least similarity over the pictures, by index of the branch; of those compared. One read of the device."""

@@ -1,8 +1,8 @@
 """From configuration and pyramid to what each stage may do: compute, store, reuse, refresh or drop.
 
-A branch is named (kind, layer) and has the index 2*layer for attention and 2*layer + 1 for the MLP. A *fused run* is
-a run of neighbouring branches that every later decision takes or leaves as one. One stored sum serves all of it,
-because upsampling is linear.
+A branch is named by "attn" or "mlp" and its layer. Its index is 2*layer for attention and 2*layer + 1 for the MLP. A
+*fused run* is a run of neighbouring branches that every later decision takes or leaves as one. One stored sum serves
+all of it, because upsampling is linear.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ FusedRun = tuple[int, int]
 """First and last branch index (inclusive)."""
 
 
-def index_of_branch(kind: str, layer: int) -> int:
+def index_of_branch(branch: str, layer: int) -> int:
     """Index of a branch in the order in which a transformer runs them."""
-    return 2 * layer + (kind == MLP)
+    return 2 * layer + (branch == MLP)
 
 
 def branch_at(branch_index: int) -> tuple[str, int]:
-    """Kind and layer of the branch of an index."""
+    """The branch ("attn" or "mlp") and the layer of an index."""
     return (MLP if branch_index % 2 else ATTENTION), branch_index // 2
 
 
@@ -70,11 +70,11 @@ class CachePlan:
 
 
 Signature = Callable[[Sequence[StagePlan], str, int], object]
-"""(skipped stages, kind, layer) -> equal values for branches that are always decided alike."""
+"""(skipped stages, branch, layer) -> equal values for branches that are always decided alike."""
 
 
-def _each_by_itself(skipped: Sequence[StagePlan], kind: str, layer: int) -> object:
-    return kind, layer
+def _each_by_itself(skipped: Sequence[StagePlan], branch: str, layer: int) -> object:
+    return branch, layer
 
 
 def build_plan(

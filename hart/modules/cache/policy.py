@@ -15,7 +15,7 @@ from hart.modules.cache.plan import StagePlan, branch_at
 from hart.modules.cache.thresholds import scheduled_threshold
 
 Table = Mapping[tuple[str, int, int], float]
-"""Measured similarity by branch kind, layer and stage (as a token count)."""
+"""Measured similarity by branch, layer and stage (as a token count)."""
 
 BranchKey = tuple[str, int]
 
@@ -37,13 +37,13 @@ class Policy:
         """Whether estimates come from the table."""
         return bool(self.table) and self.config.estimator != "online"
 
-    def signature(self, skipped: Sequence[StagePlan], kind: str, layer: int) -> object:
+    def signature(self, skipped: Sequence[StagePlan], branch: str, layer: int) -> object:
         """What decides about a branch at these stages; branches whose signatures are equal are decided alike."""
         if self.uses_table:
             table = self.table
-            return [self.accepts(stage, kind, layer, table.get((kind, layer, stage.tokens))) for stage in skipped]
-        thresholds = [self.threshold(stage, kind, layer) for stage in skipped]
-        return (thresholds, kind, layer) if any(value > 0 for value in thresholds) else thresholds
+            return [self.accepts(stage, branch, layer, table.get((branch, layer, stage.tokens))) for stage in skipped]
+        thresholds = [self.threshold(stage, branch, layer) for stage in skipped]
+        return (thresholds, branch, layer) if any(value > 0 for value in thresholds) else thresholds
 
     def asks(self, plan: StagePlan) -> bool:
         """Whether a threshold of a stage asks for an estimate."""
@@ -69,15 +69,15 @@ class Policy:
         seen = online()
         return {branch: seen[branch_index] for branch_index, branch in branches.items() if branch_index in seen}
 
-    def threshold(self, plan: StagePlan, kind: str, layer: int) -> float:
+    def threshold(self, plan: StagePlan, branch: str, layer: int) -> float:
         """The threshold in force: configured, by schedule, adapted."""
-        base = self.config.base_threshold(kind)
-        base = scheduled_threshold(self.config.threshold_schedule, plan.tokens, layer, kind, base)
-        return self.adaptive.threshold(kind, layer, base) if self.config.adaptive_threshold else base
+        base = self.config.base_threshold(branch)
+        base = scheduled_threshold(self.config.threshold_schedule, plan.tokens, layer, branch, base)
+        return self.adaptive.threshold(branch, layer, base) if self.config.adaptive_threshold else base
 
-    def accepts(self, plan: StagePlan, kind: str, layer: int, estimate: float | None) -> bool:
+    def accepts(self, plan: StagePlan, branch: str, layer: int, estimate: float | None) -> bool:
         """Whether a branch may reuse; without an estimate only where the threshold is 0."""
-        threshold = self.threshold(plan, kind, layer)
+        threshold = self.threshold(plan, branch, layer)
         return threshold <= 0 or (estimate is not None and estimate >= threshold)
 
 

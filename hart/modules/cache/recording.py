@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hart.modules.cache.branch_cache import Branch, BranchCache, NoCache, StageStart
+from hart.modules.cache.branch_cache import BranchCache, BranchFunction, NoCache, StageStart
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.rules import Resize, TableKey
 from hart.modules.cache.similarity import similarity
@@ -24,7 +24,7 @@ class RecordingCache(BranchCache):
     Args:
         patch_nums: sides of the stages.
         calibration: where the similarities go when the picture is done, and how to compare.
-        resize: grows maps.
+        resize: upsamples maps.
         estimating: a cache that never reuses; it says what the online estimate is. None where no stage has one.
         done: called when all pictures of the call are done.
     """
@@ -48,28 +48,28 @@ class RecordingCache(BranchCache):
         self.side, self.pictures = self.patch_nums[start.index], len(start.map_BcPP)
         return self.computing.begin_stage(start)
 
-    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+    def add(self, branch: str, layer: int, function: BranchFunction, x_RnC: Tensor, stage: Any) -> Tensor:
         def watched(x_RnC: Tensor, stage: Any) -> Tensor:
-            out_RnC = branch(x_RnC, stage)
-            self._compare(kind, layer, out_RnC[:, -self.side * self.side :])
+            out_RnC = function(x_RnC, stage)
+            self._compare(branch, layer, out_RnC[:, -self.side * self.side :])
             return out_RnC
 
-        return self.computing.add(kind, layer, watched, x_RnC, stage)
+        return self.computing.add(branch, layer, watched, x_RnC, stage)
 
-    def _compare(self, kind: str, layer: int, map_RnC: Tensor) -> None:
+    def _compare(self, branch: str, layer: int, map_RnC: Tensor) -> None:
         tokens, sources = self.side * self.side, self.calibration.compared.sources
         if map_RnC.shape[1] < tokens:  # a round of masked decoding has no whole map
             return
         source = sources.get(tokens, 0)
-        kept = self.kept.get((kind, layer, source))
+        kept = self.kept.get((branch, layer, source))
         if kept is not None:
             reused = upsample_tokens(kept, round(source**0.5), self.side, self.resize)
             alike_R = similarity(reused, map_RnC, self.calibration.compared.metric or "cosine")
-            self.seen.append(((kind, layer, tokens), alike_R.view(-1, self.pictures).mean(0)))
+            self.seen.append(((branch, layer, tokens), alike_R.view(-1, self.pictures).mean(0)))
         if tokens in sources.values():
-            self.kept[kind, layer, tokens] = map_RnC
+            self.kept[branch, layer, tokens] = map_RnC
         if source and not any(later > tokens and source == other for later, other in sources.items()):
-            self.kept.pop((kind, layer, source), None)
+            self.kept.pop((branch, layer, source), None)
 
     def finish(self) -> None:
         estimated = [] if self.estimating is None else self.estimating.statistics.observations()

@@ -100,13 +100,13 @@ class Calibration:
     def __len__(self) -> int:
         return len(self.table())
 
-    def values(self, kind: str, stages: Sequence[int] | None = None) -> list[float]:
-        """All similarities of a branch kind, ascending, at the given stages or all."""
-        return _of_kind(self._seen | {key: [row.mean] for key, row in self._loaded.items()}, kind, stages)
+    def values(self, branch: str, stages: Sequence[int] | None = None) -> list[float]:
+        """All similarities of a branch, ascending, at the given stages or all."""
+        return _of_branch(self._seen | {key: [row.mean] for key, row in self._loaded.items()}, branch, stages)
 
-    def estimates(self, kind: str, stages: Sequence[int]) -> list[float]:
-        """What the online estimate said of a branch kind at these stages, ascending."""
-        return _of_kind(self._estimated, kind, stages)
+    def estimates(self, branch: str, stages: Sequence[int]) -> list[float]:
+        """What the online estimate said of a branch at these stages, ascending."""
+        return _of_branch(self._estimated, branch, stages)
 
     def table(self, percent: float | None = None) -> dict[TableKey, float]:
         """The mean per key, or a percentile; of loaded keys the low one is known, for any other the mean stands."""
@@ -139,20 +139,20 @@ class Calibration:
     def _rows(self) -> dict[TableKey, TableRow]:
         mean, low, rows = self.table(), self.table(LOW_PERCENTILE), dict(self._loaded)
         for key, values in self._seen.items():
-            kind, layer, stage = key
+            branch, layer, stage = key
             source = self.compared.sources.get(stage)
             rows[key] = TableRow.model_validate(
-                {"branch": kind, "layer": layer, "stage": stage, "mean": mean[key], "low": low[key],
+                {"branch": branch, "layer": layer, "stage": stage, "mean": mean[key], "low": low[key],
                  "count": len(values), "source": source}
             )  # fmt: skip
         return rows
 
 
-def _of_kind(seen: dict[TableKey, list[float]], kind: str, stages: Sequence[int] | None) -> list[float]:
+def _of_branch(seen: dict[TableKey, list[float]], branch: str, stages: Sequence[int] | None) -> list[float]:
     found = [
         value
-        for (seen_kind, _, stage), values in seen.items()
-        if seen_kind == kind and (stages is None or stage in stages)
+        for (seen_branch, _, stage), values in seen.items()
+        if seen_branch == branch and (stages is None or stage in stages)
         for value in values
     ]
     return sorted(found)
@@ -178,11 +178,11 @@ def check_table(table: Calibration, config: HARTCacheConfig, patch_nums: Sequenc
     ):
         if measured not in (None, asked):
             raise ValueError(f"{name} was measured with {what} {measured!r}; allowed is the settings' {asked!r}.")
-    for kind, layer, index in _asked(config, patch_nums, depth):
+    for branch, layer, index in _asked(config, patch_nums, depth):
         stage, source = stages[index], table.compared.sources.get(stages[index])
-        if (kind, layer, stage) not in known:
+        if (branch, layer, stage) not in known:
             raise ValueError(
-                f"{name} has no similarity of {kind} in layer {layer} at stage {stage}; allowed are tables with all "
+                f"{name} has no similarity of {branch} in layer {layer} at stage {stage}; allowed are tables with all "
                 "that may be reused: measure one with calibrate_thresholds()."
             )
         if source not in (None, expected.sources[stage]):
@@ -193,15 +193,15 @@ def check_table(table: Calibration, config: HARTCacheConfig, patch_nums: Sequenc
 
 
 def _asked(config: HARTCacheConfig, patch_nums: Sequence[int], depth: int) -> list[tuple[str, int, int]]:
-    """Kind, layer and stage index of every estimate that the settings may ask for."""
+    """Branch, layer and stage index of every estimate that the settings may ask for."""
     if config.unselected == "nothing":
         return []
     return [
-        (kind, layer, index)
+        (branch, layer, index)
         for index, side in enumerate(patch_nums)
         if side * side in config.skip_stages and source_of(config, patch_nums, index) is not None
-        for kind in ("attn", "mlp")
-        if config.base_threshold(kind) > 0
+        for branch in ("attn", "mlp")
+        if config.base_threshold(branch) > 0
         for layer in range(depth)
-        if config.may_reuse(kind, layer, depth)
+        if config.may_reuse(branch, layer, depth)
     ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.branch_cache import ATTENTION, MLP, Branch, BranchCache, StageStart
+from hart.modules.cache.branch_cache import ATTENTION, MLP, BranchCache, BranchFunction, StageStart
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.flops import FlopCounter
 from hart.modules.cache.online_estimate import TransitionWatch, stages_to_watch
@@ -61,7 +61,7 @@ class StageCache(BranchCache):
             run begins, when it ends well.
         adaptive: similarities seen by earlier runs; this run's are added when it ends well.
         blocks: the transformer's blocks, for keys and values of reused attention and for counting operations.
-        resize: grows kept maps; None takes the configured interpolation mode.
+        resize: upsamples kept maps; None takes the configured interpolation mode.
         account: of the bytes that this picture's maps and those of the pictures beside it take; None for it alone.
     """
 
@@ -161,17 +161,17 @@ class StageCache(BranchCache):
 
     # -- a branch ----------------------------------------------------------------------------------------------------
 
-    def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
-        state, branch_index = self._state(), index_of_branch(kind, layer)
+    def add(self, branch: str, layer: int, function: BranchFunction, x_RnC: Tensor, stage: Any) -> Tensor:
+        state, branch_index = self._state(), index_of_branch(branch, layer)
         if branch_index not in state.reused:
-            out_RnC = branch(x_RnC, stage)
-            self.flops.branch(kind, layer, state.plan.index, x_RnC.shape[1], stage)
+            out_RnC = function(x_RnC, stage)
+            self.flops.count_branch(branch, layer, state.plan.index, x_RnC.shape[1], stage)
             self._keep(branch_index, out_RnC)
             if branch_index in self.fused_run_of:
                 self.watch.computed(branch_index, state.plan.index, out_RnC, state.start.map_BcPP.shape[0])
             x_RnC = x_RnC + out_RnC
         elif state.plan.ratio > 0:
-            x_RnC = self._refresh(branch_index, branch, x_RnC, stage)
+            x_RnC = self._refresh(branch_index, function, x_RnC, stage)
         else:
             x_RnC = self._reuse(branch_index, x_RnC, stage)
         if branch_index == 2 * self.plan.depth - 1:
@@ -180,8 +180,8 @@ class StageCache(BranchCache):
 
     def _reuse(self, branch_index: int, x_RnC: Tensor, stage: Any) -> Tensor:
         """At the end of a run of reused branches, add their stored outputs with a single upsampling, or nothing."""
-        state, (kind, layer) = self._state(), branch_at(branch_index)
-        if kind == ATTENTION and state.plan.append_kv:
+        state, (branch, layer) = self._state(), branch_at(branch_index)
+        if branch == ATTENTION and state.plan.append_kv:
             self.blocks[layer].append_keys_values(x_RnC, stage)
             self.flops.keys_values(state.plan.index, x_RnC.shape[1])
         if self.config.unselected == "nothing":
@@ -216,12 +216,12 @@ class StageCache(BranchCache):
                 )
             total, side = entry.x_RnC if total is None else total + entry.x_RnC, entry.side
         assert total is not None
-        grown = upsample_tokens(total, side, state.plan.side, self.resize)
+        upsampled = upsample_tokens(total, side, state.plan.side, self.resize)
         if state.plan.store:  # then every fused run is added by itself
-            state.sums[fused_runs[0]] = grown
-        return grown
+            state.sums[fused_runs[0]] = upsampled
+        return upsampled
 
-    def _refresh(self, branch_index: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+    def _refresh(self, branch_index: int, function: BranchFunction, x_RnC: Tensor, stage: Any) -> Tensor:
         """Compute the chosen tokens; the rest is reused, or adds nothing."""
         state = self._state()
         chosen_Rm = state.chosen_Rm
@@ -229,8 +229,8 @@ class StageCache(BranchCache):
             chosen_Rm = self._select(x_RnC)
             state.computed_Rn = _marked(state.computed_Rn, chosen_Rm, x_RnC)
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
-        computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
-        self.flops.branch(*branch_at(branch_index), state.plan.index, chosen_Rm.shape[1], stage)
+        computed_RmC = function(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
+        self.flops.count_branch(*branch_at(branch_index), state.plan.index, chosen_Rm.shape[1], stage)
         if self.config.unselected == "nothing":
             return x_RnC + torch.zeros_like(x_RnC).scatter(1, index_RmC, computed_RmC)
         out_RnC = self._upsampled([self.fused_run_of[branch_index]]).scatter(1, index_RmC, computed_RmC)
@@ -256,32 +256,32 @@ class StageCache(BranchCache):
         estimates = self.policy.estimates(plan, self.watch.estimates) if available else {}
         reused = set()
         for branch_index in sorted(plan.reusable):
-            kind, layer = branch_at(branch_index)
+            branch, layer = branch_at(branch_index)
             if branch_index not in available:
-                self.statistics.miss(kind, plan.tokens, EMPTY)
+                self.statistics.miss(branch, plan.tokens, EMPTY)
                 continue
-            estimate = estimates.get((kind, layer))
+            estimate = estimates.get((branch, layer))
             if estimate is not None:
-                self.statistics.similarity(kind, layer, plan.tokens, estimate)
-            if self.policy.accepts(plan, kind, layer, estimate):
+                self.statistics.similarity(branch, layer, plan.tokens, estimate)
+            if self.policy.accepts(plan, branch, layer, estimate):
                 reused.add(branch_index)
-                self.statistics.hit(kind, plan.tokens)
+                self.statistics.hit(branch, plan.tokens)
             else:
-                self.statistics.miss(kind, plan.tokens, DISSIMILAR)
+                self.statistics.miss(branch, plan.tokens, DISSIMILAR)
         return frozenset(reused)
 
     def _decide_by_map(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
         """Branches that may be left out, all of a stage or none: where the latent map changed little."""
         estimate = map_similarity(start) if self.policy.asks(plan) else None
         branches = [branch_at(branch_index) for branch_index in sorted(plan.reusable)]
-        accepted = all(self.policy.accepts(plan, kind, layer, estimate) for kind, layer in branches)
-        for kind, layer in branches:
+        accepted = all(self.policy.accepts(plan, branch, layer, estimate) for branch, layer in branches)
+        for branch, layer in branches:
             if estimate is not None:
-                self.statistics.similarity(kind, layer, plan.tokens, estimate)
+                self.statistics.similarity(branch, layer, plan.tokens, estimate)
             if accepted:
-                self.statistics.hit(kind, plan.tokens)
+                self.statistics.hit(branch, plan.tokens)
             else:
-                self.statistics.miss(kind, plan.tokens, DISSIMILAR)
+                self.statistics.miss(branch, plan.tokens, DISSIMILAR)
         return plan.reusable if accepted else frozenset()
 
     def _select(self, x_RnC: Tensor) -> Tensor:
@@ -304,8 +304,8 @@ class StageCache(BranchCache):
         if not state.previous:
             entry = self.store.get(INPUT, state.start.x_RnC)
             side = state.plan.side
-            grown = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, self.resize)
-            state.previous.append(grown)
+            upsampled = None if entry is None else upsample_tokens(entry.x_RnC, entry.side, side, self.resize)
+            state.previous.append(upsampled)
         return state.previous[0]
 
     def reused_tokens(self) -> Tensor | None:
@@ -320,7 +320,7 @@ class StageCache(BranchCache):
     def finish(self) -> None:
         self.statistics.flops(self.flops.by_stage(), self.flops.totals()[1])
         self.statistics.bytes_held(self.store.account.peak_bytes)
-        seen = [(kind, layer, value) for (kind, layer, _), value in self.statistics.observations()]
+        seen = [(branch, layer, value) for (branch, layer, _), value in self.statistics.observations()]
         self.adaptive.observe(seen)
         for total in self.totals:
             total.merge(self.statistics)

@@ -217,7 +217,7 @@ class StageCaching:
             return {}
         stage, name = max(config.skip_stages), config.threshold_schedule
         return self._adaptive.to_dict(
-            lambda kind, layer: scheduled_threshold(name, stage, layer, kind, config.base_threshold(kind))
+            lambda branch, layer: scheduled_threshold(name, stage, layer, branch, config.base_threshold(branch))
         )
 
 

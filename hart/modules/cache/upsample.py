@@ -1,4 +1,4 @@
-"""How a kept token map grows to a later stage's size.
+"""How a kept token map is upsampled to a later stage's size.
 
 Shapes: R rows, C channels, h = w = side of the kept map, n = side * side tokens.
 """
@@ -52,19 +52,19 @@ def upsample_tokens(x_RnC: Tensor, from_side: int, to_side: int, mode: "str | Re
     rows, _, width = x_RnC.shape
     map_RChw = x_RnC.reshape(rows, from_side, from_side, width).permute(0, 3, 1, 2)  # channels last in memory: no copy
     if isinstance(mode, str):
-        grown = upsample(map_RChw, to_side, mode)
+        upsampled = upsample(map_RChw, to_side, mode)
     else:
-        grown = _as_promised(mode(map_RChw, to_side), map_RChw, to_side, "the upsampling method")
-    return grown.permute(0, 2, 3, 1).flatten(1, 2)
+        upsampled = _as_promised(mode(map_RChw, to_side), map_RChw, to_side, "the upsampling method")
+    return upsampled.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _as_promised(grown: Tensor, map_RChw: Tensor, side: int, what: str) -> Tensor:
+def _as_promised(upsampled: Tensor, map_RChw: Tensor, side: int, what: str) -> Tensor:
     promised = (*map_RChw.shape[:2], side, side)
-    if grown.shape != promised or grown.dtype != map_RChw.dtype:
+    if upsampled.shape != promised or upsampled.dtype != map_RChw.dtype:
         raise ValueError(
-            f"{what} gave {grown.dtype} {list(grown.shape)}; allowed is {map_RChw.dtype} {list(promised)}."
+            f"{what} gave {upsampled.dtype} {list(upsampled.shape)}; allowed is {map_RChw.dtype} {list(promised)}."
         )
-    return grown
+    return upsampled
 
 
 def is_linear(mode: str) -> bool:
