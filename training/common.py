@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hart.utils.devices import default_device, parse_device
 from hart.utils.files import written_beside
@@ -33,13 +35,25 @@ def chosen_device(arguments: argparse.Namespace) -> torch.device:
     if background:
         torch.set_num_threads(1)
         os.nice(BACKGROUND_NICENESS)
-    torch.set_float32_matmul_precision("high")  # what is not in bfloat16 may use TF32 on a GPU
     return default_device() if device is None else parse_device(device)
 
 
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 for matrix products, as each device type does it."""
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def draw_places(chances_N: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Places [count] drawn by their chances [N]; unlike `torch.multinomial` it never makes the host wait."""
+    cumulative_N = chances_N.cumsum(0)
+    drawn = torch.rand(count, generator=generator, device=chances_N.device) * cumulative_N[-1]
+    return torch.searchsorted(cumulative_N, drawn, right=True).clamp_max(len(chances_N) - 1)
+
+
+def tokenizer_folder(run: Path) -> Path:
+    """The tokenizer of a run: its own, else the one that ships."""
+    own = run / "tokenizer"
+    return own if own.is_dir() else EMBEDDED / "tokenizer"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -51,6 +65,16 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def swap_folder(fresh: Path, folder: Path) -> None:
+    """Put a whole new folder in the place of another."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 class Log:

@@ -16,7 +16,7 @@ from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.utils import grid, save_png, to_pil
 from training.common import add_device_arguments, chosen_device
 from training.data import compose_batch, held_out_scenes, load_sprites
-from training.latents import load_shipped_tokenizer
+from training.latents import load_tokenizer
 from training.stream import to_tensor
 from training.train_tokenizer import psnr
 
@@ -44,7 +44,7 @@ def main() -> None:
     scenes = held_out_scenes()
     chosen = np.random.default_rng(5).choice(len(scenes), arguments.pictures, replace=False)
     images = to_tensor(torch.from_numpy(compose_batch([scenes[i] for i in chosen], load_sprites())).to(device))
-    stages, continuous = reconstructions(images, load_shipped_tokenizer().to(device))
+    stages, continuous = reconstructions(images, load_tokenizer().to(device))
     after = [round(psnr(picture, images), 2) for picture in stages]
     report = {
         "pictures": arguments.pictures,

@@ -18,7 +18,7 @@ from hart.modules.models.autoencoder import (
     HARTAutoEncoderWithDiscConfig,
 )
 from hart.modules.models.autoencoder.quantize.phi import PhiConv
-from training.common import EMBEDDED, RUNS, add_device_arguments, chosen_device
+from training.common import EMBEDDED, RUNS, add_device_arguments, chosen_device, swap_folder
 from training.pieces import load_export
 from training.stream import TrainingScenes
 from training.train_tokenizer import build_tokenizer_model
@@ -86,18 +86,8 @@ def export_tokenizer(run: Path, folder: Path, device: torch.device) -> Rescaled:
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shell.half().save_pretrained(fresh)
-    swap(fresh, folder)
+    swap_folder(fresh, folder)
     return Rescaled(quantile, scale)
-
-
-def swap(fresh: Path, folder: Path) -> None:
-    """Put a whole new folder in the place of another."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def main() -> None:

@@ -35,8 +35,8 @@ SHARD_SIZE = 1000
 LATENTS = RUNS / "latents.pt"
 
 
-def load_shipped_tokenizer() -> HARTAutoEncoder:
-    return HARTAutoEncoderWithDisc.from_pretrained(EMBEDDED / "tokenizer", dtype=torch.float32).vae.eval()
+def load_tokenizer(folder: Path = EMBEDDED / "tokenizer") -> HARTAutoEncoder:
+    return HARTAutoEncoderWithDisc.from_pretrained(folder, dtype=torch.float32).vae.eval()
 
 
 def chosen_scenes(places: int, seed: int = 0) -> list[Scene]:
@@ -129,12 +129,14 @@ def load_latents(vae: HARTAutoEncoder, folder: Path = SHARDS, single: Path = LAT
     return torch.cat([part["latents"] for part in parts]), [row_to_scene(row) for row in rows]
 
 
-def encode_all(vae: HARTAutoEncoder, places: int = len(CORNERS), folder: Path = SHARDS) -> None:
-    """Make the shards of the training scenes; those that are there stay."""
+def encode_all(
+    vae: HARTAutoEncoder, places: int = len(CORNERS), folder: Path = SHARDS, most: int | None = None
+) -> None:
+    """Make the shards of the training scenes, of `most` at most; those that are there stay."""
     scenes = chosen_scenes(places)
     # Shuffled, so that any prefix is a fair sample and an interrupt costs little.
     order = np.random.default_rng(1).permutation(len(scenes))
-    save_shards(vae, [scenes[i] for i in order], folder)
+    save_shards(vae, [scenes[i] for i in order[:most]], folder)
 
 
 def main() -> None:
@@ -142,7 +144,7 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=len(CORNERS), help="places of each small object, 0 to 2")
     add_device_arguments(parser)
     arguments = parser.parse_args()
-    encode_all(load_shipped_tokenizer().to(chosen_device(arguments)), arguments.places)
+    encode_all(load_tokenizer().to(chosen_device(arguments)), arguments.places)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from training.budget import DECAY, SAVE_MINUTES, Budget, Stop, rate_factor, stop
 from training.common import Log
 from training.meter import Averages, Throughput, count_operations
 from training.optimizer import MuonAdamW
-from training.pieces import load_export, save_export
+from training.pieces import check_size, load_export, save_export
 
 
 class Training(ABC):
@@ -34,6 +34,7 @@ class Training(ABC):
         torch.manual_seed(settings.seed)
         self.settings, self.folder, self.device, self.compiled = settings, folder, device, compiled
         self.log, self.step, self.done_seconds, self.operations = Log(folder), 0, 0.0, 0
+        self.stopped = False
 
     @property
     @abstractmethod
@@ -130,8 +131,8 @@ class Training(ABC):
             self._prepare()
             budget = Budget(**limits, done_seconds=self.done_seconds)
             self._loop(budget, meter, stop, log_every, 60 * save_minutes)
-            share = budget.share(self.step)
-            report = {} if stop.asked else self.evaluate()
+            share, self.stopped = budget.share(self.step), stop.asked
+            report = {} if stop.asked else self._evaluate()
             self.log(step=self.step, share=round(share, 4), ended=share >= 1, **report)
             if not self.save(budget, report):
                 raise OSError(f"the last export could not be written to {str(self.folder)!r}.")
@@ -148,15 +149,23 @@ class Training(ABC):
             if self.step % log_every == 0:
                 self.log(step=self.step, share=round(share, 4), **averages.take(self.digits), **meter.take())
             if time.monotonic() - saved >= save_seconds:
-                report = self.evaluate()
+                report = self._evaluate()
                 self.log(step=self.step, **report)
                 self.save(budget, report)
                 saved = time.monotonic()
                 meter.restart()
 
+    def _evaluate(self) -> dict[str, Any]:
+        with torch.compiler.set_stance("force_eager"):  # other shapes than in training would be compiled anew
+            return self.evaluate()
+
     def _prepare(self) -> None:
         """Count a step's operations, then compile; gradients of the counted pass are thrown away."""
+        check_size(self.tensors())
         self.operations = count_operations(lambda: self.backward(0.0))
         self.module.zero_grad(set_to_none=True)
-        for module in self.to_compile() if self.compiled else ():
+        modules = self.to_compile() if self.compiled else []
+        for module in modules:
             module.compile()
+        dynamo = torch._dynamo.config  # blocks share their code, and each counts as one more version of it
+        dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(modules))

@@ -42,6 +42,11 @@ def split(tensors: dict[str, Tensor], limit: int = PIECE_BYTES) -> list[dict[str
     return pieces
 
 
+def check_size(tensors: dict[str, Tensor]) -> None:
+    """Raise the ValueError of `split` before anything is trained."""
+    split({name: compact(tensor) for name, tensor in tensors.items()})
+
+
 def compact(tensor: Tensor) -> Tensor:
     """float16 on the CPU; whole numbers stay what they are."""
     tensor = tensor.detach()

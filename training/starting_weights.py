@@ -32,7 +32,7 @@ def start_from(start: str, modules: nn.ModuleDict, words: Sequence[str]) -> str:
         ValueError: `start` names no run.
     """
     if start == FROM_SCRATCH:
-        return "Trained from scratch, as asked."
+        return "Trained from scratch."
     tensors, old_words = shipped_weights() if start == SHIPPED else run_weights(Path(start))
     own = modules.state_dict()
     width, old_width = own["hart.word_embed.weight"].shape[0], tensors["hart.word_embed.weight"].shape[0]

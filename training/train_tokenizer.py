@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderConfig, HARTHybridQuantizer
 from hart.modules.models.autoencoder.quantize.phi import PhiConv
 from training.budget import add_budget_arguments, budget_from
-from training.common import RUNS, add_device_arguments, autocast, chosen_device
+from training.common import RUNS, add_device_arguments, autocast, chosen_device, draw_places
 from training.loop import Training
 from training.optimizer import MuonAdamW
 from training.stream import TrainingScenes
@@ -53,7 +53,7 @@ class Codebook:
         self.count_V.lerp_(count, 1 - self.decay)
         self.sum_VC.lerp_(total, 1 - self.decay)
         dead = self.count_V < 0.02 * self.count_V.mean()
-        fresh = vectors_NC[torch.multinomial(weight_N, len(dead), replacement=True)]
+        fresh = vectors_NC[draw_places(weight_N, len(dead))]
         mean = self.count_V.mean()
         self.sum_VC = torch.where(dead[:, None], fresh * mean, self.sum_VC)
         self.count_V = torch.where(dead, mean, self.count_V)

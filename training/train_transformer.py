@@ -18,13 +18,14 @@ from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import HARTForT2I, HARTForT2IConfig
 from training.budget import DECAY, add_budget_arguments, budget_from, decay_factor
 from training.captions import Captions, CaptionTable, tokenised
-from training.common import RUNS, add_device_arguments, chosen_device
+from training.common import EMBEDDED, RUNS, add_device_arguments, chosen_device, draw_places, tokenizer_folder
 from training.data import Scene, held_out_scenes, training_scenes
-from training.latents import encode, load_latents, load_shipped_tokenizer
+from training.latents import SHARDS, encode, load_latents, load_tokenizer
 from training.loop import Training
 from training.meter import Averages
 from training.optimizer import MuonAdamW
 from training.starting_weights import FROM_SCRATCH, SHIPPED, start_from
+from training.stream import chances_by_size
 from training.teacher_forcing import TeacherForcing
 from training.text import CONTEXT_DIM, CONTEXT_TOKENS, build_text_model, build_tokenizer, vocabulary
 
@@ -81,6 +82,7 @@ class TransformerTraining(Training):
         folder, device, compiled: see `Training`.
         start: `SHIPPED`, `FROM_SCRATCH` or another run's folder; unused where the folder holds an export.
         judged_size: scenes of each split whose losses are followed.
+        latents: folder of the training scenes' latents.
     """
 
     def __init__(
@@ -91,10 +93,11 @@ class TransformerTraining(Training):
         compiled: bool = False,
         start: str = SHIPPED,
         judged_size: int = 48,
+        latents: Path = SHARDS,
     ):
         super().__init__(settings, folder, device, compiled)
         self.decay = settings.decay
-        self.vae, self.tokenizer = load_shipped_tokenizer().to(device), build_tokenizer()
+        self.vae, self.tokenizer = load_tokenizer(tokenizer_folder(folder)).to(device), build_tokenizer()
         self.text = build_text_model(len(self.tokenizer))
         self.model = HARTForT2I(model_config(settings, self.vae.config), vae=self.vae)
         torch.nn.init.normal_(self.model.word_embed.weight, std=0.5)  # latents are small; tokens should not be
@@ -105,26 +108,25 @@ class TransformerTraining(Training):
             self.all, hidden_matrices(self.all), settings.muon_rate, settings.adam_rate, betas=(0.9, 0.97)
         )
         self.passes = TeacherForcing(self.model, self.text, settings.drop_prompt)
-        self._load_data(judged_size)
+        self._load_data(judged_size, latents)
         weights = torch.tensor(self.model.config.patch_nums, dtype=torch.float32) ** settings.stage_power
         self.stage_weights = (weights / weights.sum()).to(device)
 
     def _start(self, start: str) -> None:
         """Go on from the folder's export, else from what `start` names."""
         tensors = self.load()
-        if tensors is None:
-            self.log(step=0, start=start_from(start, self.all, vocabulary()), settings=asdict(self.settings))
-        else:
+        if tensors is not None:
             self.all.load_state_dict(tensors)
+            return
+        if tokenizer_folder(self.folder) != EMBEDDED / "tokenizer" and start == SHIPPED:
+            start = FROM_SCRATCH  # the codes of another tokenizer mean other things
+        self.log(step=0, start=start_from(start, self.all, vocabulary()), settings=asdict(self.settings))
 
-    def _load_data(self, judged_size: int) -> None:
-        latents, scenes = load_latents(self.vae)
+    def _load_data(self, judged_size: int, folder: Path) -> None:
+        latents, scenes = load_latents(self.vae, folder)
         self.latents = latents.to(self.device)
         self.captions = CaptionTable(scenes, self.tokenizer, self.device)
-        big = torch.tensor([scene.size == "big" for scene in scenes])
-        share = self.settings.big
-        chances = torch.where(big, share / big.sum().clamp_min(1), (1 - share) / (~big).sum().clamp_min(1))
-        self.chances = chances.to(self.device)
+        self.chances = chances_by_size(scenes, self.settings.big).to(self.device)
         self.judged = {
             name: Judged(pool, judged_size, self.vae, self.tokenizer, self.device)
             for name, pool in (("held_out", held_out_scenes()), ("training", training_scenes()))
@@ -147,7 +149,7 @@ class TransformerTraining(Training):
     def backward(self, share: float) -> dict[str, Tensor]:
         # Half of the disturbance goes as the learning rate does.
         disturb = self.settings.disturb * (0.5 + 0.5 * decay_factor(share, self.decay))
-        chosen = torch.multinomial(self.chances, self.settings.batch, replacement=True)
+        chosen = draw_places(self.chances, self.settings.batch)
         losses = self.passes(self.latents[chosen], self.captions.draw(chosen), disturb, train=True)
         total = (losses.cross_entropy * self.stage_weights).sum() + self.settings.diffusion_weight * losses.diffusion
         total.backward()
@@ -202,6 +204,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the run and of `Settings`, read by `training_from`."""
     parser.add_argument("--start", default=SHIPPED, help=f"{SHIPPED!r}, {FROM_SCRATCH!r} or another run's folder")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
+    parser.add_argument("--latents", type=Path, default=SHARDS, help="folder of the training scenes' latents")
+    parser.add_argument("--scenes", type=int, help="encode so many training scenes only, for a try")
+    parser.add_argument("--judged", type=int, default=48, help="scenes of each split whose losses are followed")
+    parser.add_argument("--log_every", type=int, default=20, help="steps between two lines of the log")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
 
@@ -209,7 +215,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def training_from(arguments: argparse.Namespace, folder: Path, device: torch.device) -> TransformerTraining:
     values = vars(arguments)
     settings = Settings(**{name: values[name] for name in asdict(Settings())})
-    return TransformerTraining(settings, folder, device, values["compile"], values["start"])
+    return TransformerTraining(
+        settings, folder, device, values["compile"], values["start"], values["judged"], values["latents"]
+    )
 
 
 def main() -> None:
@@ -220,7 +228,7 @@ def main() -> None:
     add_training_arguments(parser)
     arguments = parser.parse_args()
     device, limits = chosen_device(arguments), budget_from(arguments)
-    training_from(arguments, arguments.out, device).run(**limits)
+    training_from(arguments, arguments.out, device).run(log_every=arguments.log_every, **limits)
 
 
 if __name__ == "__main__":
