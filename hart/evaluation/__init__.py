@@ -15,6 +15,7 @@ from hart.evaluation.checker import (
     evaluate_pictures,
     tabulate,
 )
+from hart.evaluation.fidelity import MEASURES, Fidelity, compare_settings, fidelity
 from hart.evaluation.model import SPLITS, draw_scenes, evaluate_model, num_scenes
 from hart.evaluation.scenes import (
     CANVAS,
@@ -42,10 +43,12 @@ __all__ = [
     "CANVAS",
     "COLOURS",
     "LAYOUTS",
+    "MEASURES",
     "POSITIONS",
     "SIDES",
     "SPLITS",
     "STYLES",
+    "Fidelity",
     "PictureCheck",
     "Scene",
     "SceneObject",
@@ -55,12 +58,14 @@ __all__ = [
     "all_scenes",
     "check_picture",
     "check_pictures",
+    "compare_settings",
     "compose",
     "compose_batch",
     "count_table",
     "draw_scenes",
     "evaluate_model",
     "evaluate_pictures",
+    "fidelity",
     "held_out_colour",
     "is_held_out",
     "load_objects",
