@@ -32,7 +32,7 @@ class Budget:
     minutes: float | None = None
     piece_minutes: float | None = None
     done_seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:

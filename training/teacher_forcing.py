@@ -4,6 +4,7 @@ Shapes: B pictures, T text tokens, L = n - T + 1 picture tokens of all stages, K
 width, c code channels, V codes.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from training.captions import Captions
 from training.common import autocast
 from training.text import CONTEXT_TOKENS
 
-# Shorter spans cost more in calls than they save in products.
+# From the first stage of so many tokens on, each is a span of its own; shorter ones cost more in calls than they save.
 SHORTEST_SPAN = 96
 
 
@@ -79,16 +80,12 @@ def text_mask(device: torch.device) -> Tensor:
 
 
 def stage_spans(levels_n: Tensor) -> tuple[Span, ...]:
-    """Cut a sequence whose tokens have these stages; early stages share one span and its mask."""
-    ends = [*(levels_n.diff().nonzero().flatten() + 1).tolist(), len(levels_n)]
-    start, spans = 0, []
-    for previous, stop in zip([0, *ends], ends, strict=False):
-        if stop - start >= SHORTEST_SPAN or stop == ends[-1]:
-            whole = start == previous
-            mask = None if whole else stage_causal_mask(levels_n[:stop])[:, :, start:].contiguous()
-            spans.append(Span(start, stop, mask))
-            start = stop
-    return tuple(spans)
+    """Cut a sequence whose tokens have these stages: small early stages share a span and its mask."""
+    bounds = [0, *(levels_n.diff().nonzero().flatten() + 1).tolist(), len(levels_n)]
+    large = [stop for start, stop in pairwise(bounds) if stop - start >= SHORTEST_SPAN]
+    first = bounds[bounds.index(large[0]) - 1] if large else len(levels_n)
+    spans = [Span(0, first, stage_causal_mask(levels_n[:first]))] if first else []
+    return (*spans, *(Span(start, stop) for start, stop in pairwise(bounds) if start >= first))
 
 
 class TeacherForcing:

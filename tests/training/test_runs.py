@@ -50,5 +50,5 @@ def test_a_tokenizer_stops_goes_on_and_is_exported(tmp_path):
 
 
 def test_a_folder_without_an_export_is_named(tmp_path):
-    with pytest.raises(ValueError, match="run must be a folder with an export of `training.train_tokenizer`, got"):
+    with pytest.raises(ValueError, match=r"run must be a folder with an export of `training\.train_tokenizer`, got"):
         export_tokenizer(tmp_path / "nowhere", tmp_path / "tokenizer", CPU)
