@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         load_tokenizer(tokenizer_folder(arguments.out)).to(device), folder=arguments.latents, most=arguments.scenes
     )
     training = training_from(arguments, arguments.out, device)
-    ended = training.run(log_every=arguments.log_every, **limits)
+    ended = training.run(arguments.log_every, arguments.save_minutes, **limits)
     if training.stopped or not judging.pictures:
         return
     judge_and_install(arguments.out, sampling, judging, device, wanted=arguments.install and ended)

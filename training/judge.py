@@ -85,7 +85,7 @@ class Painter:
         for start in range(0, len(scenes), self.batch):
             captions = [scene.caption() for scene in scenes[start : start + self.batch]]
             seeds = list(range(PAINT_SEED + start, PAINT_SEED + start + len(captions)))
-            fixed = {"output_type": "np", "batch_size": len(captions), "progress": False}
+            fixed: dict[str, Any] = {"output_type": "np", "batch_size": len(captions), "progress": False}
             images += list(self.pipeline(captions, seed=seeds, **fixed, **asdict(self.sampling)).images)
         return images
 

@@ -142,7 +142,7 @@ class Training(ABC):
         averages, first, saved = Averages(), self.step, time.monotonic()
         meter.restart()
         while not stop.asked and not budget.piece_is_over() and (share := budget.share(self.step)) < 1:
-            averages.add(**self.backward(share))
+            averages.add(self.backward(share))
             self.optimizer.step(rate_factor(share, self.step - first, self.decay))
             self.step += 1
             meter.add(self.batch_size, self.operations)

@@ -1,6 +1,6 @@
 """Throughput and averages of a training, without making the host wait for the device at every step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class Averages:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
-    def add(self, count: int = 1, **values: Tensor) -> None:
+    def add(self, values: Mapping[str, Tensor], count: int = 1) -> None:
         """Add means over `count` samples each."""
         for name, value in values.items():
             weighted = value.detach() * count

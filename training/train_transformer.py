@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import HARTForT2I, HARTForT2IConfig
-from training.budget import DECAY, add_budget_arguments, budget_from, decay_factor
+from training.budget import DECAY, SAVE_MINUTES, add_budget_arguments, budget_from, decay_factor
 from training.captions import Captions, CaptionTable, tokenised
 from training.common import EMBEDDED, RUNS, add_device_arguments, chosen_device, draw_places, tokenizer_folder
 from training.data import Scene, held_out_scenes, training_scenes
@@ -97,7 +97,7 @@ class TransformerTraining(Training):
     ):
         super().__init__(settings, folder, device, compiled)
         self.decay = settings.decay
-        self.vae, self.tokenizer = load_tokenizer(tokenizer_folder(folder)).to(device), build_tokenizer()
+        self.vae, self.tokenizer = load_tokenizer(tokenizer_folder(folder)), build_tokenizer()
         self.text = build_text_model(len(self.tokenizer))
         self.model = HARTForT2I(model_config(settings, self.vae.config), vae=self.vae)
         torch.nn.init.normal_(self.model.word_embed.weight, std=0.5)  # latents are small; tokens should not be
@@ -164,7 +164,7 @@ class TransformerTraining(Training):
             for start in range(0, len(judged.latents), batch):
                 part = slice(start, start + batch)
                 losses = self.passes(judged.latents[part], Captions(tokens[part], length[part]))
-                averages.add(len(length[part]), **losses._asdict())
+                averages.add(losses._asdict(), len(length[part]))
             report[name] = averages.take()
         return report
 
@@ -207,6 +207,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latents", type=Path, default=SHARDS, help="folder of the training scenes' latents")
     parser.add_argument("--scenes", type=int, help="encode so many training scenes only, for a try")
     parser.add_argument("--judged", type=int, default=48, help="scenes of each split whose losses are followed")
+    parser.add_argument("--save_minutes", type=float, default=SAVE_MINUTES, help="minutes between two exports")
     parser.add_argument("--log_every", type=int, default=20, help="steps between two lines of the log")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
@@ -228,7 +229,7 @@ def main() -> None:
     add_training_arguments(parser)
     arguments = parser.parse_args()
     device, limits = chosen_device(arguments), budget_from(arguments)
-    training_from(arguments, arguments.out, device).run(log_every=arguments.log_every, **limits)
+    training_from(arguments, arguments.out, device).run(arguments.log_every, arguments.save_minutes, **limits)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ STEP_FIELDS = {"step", "share", "cross_entropy", "diffusion", "samples_per_secon
 @pytest.fixture(autouse=True)
 def quick_peak(monkeypatch):
     run = Training.run
-    monkeypatch.setattr(Training, "run", lambda self, **given: run(self, **{"peak_size": PEAK_SIZE, **given}))
+    monkeypatch.setattr(Training, "run", lambda self, *given, **named: run(self, *given, peak_size=PEAK_SIZE, **named))
 
 
 def records(folder):

@@ -95,7 +95,7 @@ class NoWaiting(TorchDispatchMode):
 def test_a_step_reads_nothing_back(training):
     averages = Averages()
     with NoWaiting():
-        averages.add(**training.backward(0.5))
+        averages.add(training.backward(0.5))
         torch.nn.utils.clip_grad_norm_(training.optimizer.parameters, 1.0)
     assert len(averages.take()["cross_entropy"]) == 10
 
@@ -137,7 +137,7 @@ def test_places_are_drawn_by_their_chances():
 
 def test_averages_weigh_by_samples():
     averages = Averages()
-    averages.add(3, loss=torch.tensor([1.0, 2.0]))
-    averages.add(1, loss=torch.tensor([5.0, 2.0]), other=torch.tensor(0.12345))
+    averages.add({"loss": torch.tensor([1.0, 2.0])}, 3)
+    averages.add({"loss": torch.tensor([5.0, 2.0]), "other": torch.tensor(0.12345)})
     assert averages.take() == {"loss": [2.0, 2.0], "other": 0.123}
     assert averages.take() == {}
