@@ -6,6 +6,7 @@ is no worse than what ships.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 from training.budget import add_budget_arguments, budget_from
@@ -34,12 +35,15 @@ def main(argv: list[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     device, limits = chosen_device(arguments), budget_from(arguments)
     sampling, judging = judging_from(arguments)
+    judging.check()
     own_tokenizer = arguments.out / "tokenizer"
     if arguments.tokenizer_minutes is not None and not own_tokenizer.is_dir():
-        tokenizer = TokenizerTraining(TokenizerSettings(), RUNS / "tokenizer", device, arguments.compile)
+        run = arguments.out / "tokenizer_run"
+        tokenizer = TokenizerTraining(TokenizerSettings(), run, device, arguments.compile)
         if not tokenizer.run(minutes=arguments.tokenizer_minutes):
             return
-        export_tokenizer(RUNS / "tokenizer", own_tokenizer, device)
+        export_tokenizer(run, own_tokenizer, device)
+        shutil.rmtree(run)
     encode_all(
         load_tokenizer(tokenizer_folder(arguments.out)).to(device), folder=arguments.latents, most=arguments.scenes
     )

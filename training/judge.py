@@ -22,6 +22,8 @@ from training.common import EMBEDDED
 SCENES_SEED, PAINT_SEED = 5, 900
 SPLITS = ("held-out", "training")
 SHEET = "pictures.png"
+# What a model that is broken or of another kind raises while it is loaded or paints.
+NOT_PAINTING = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Judging:
     pictures: int = 48
     late_stages: int = 3
     batch: int = 16
+
+    def check(self) -> None:
+        """Raise a ValueError, before anything is trained, if there are not so many scenes of each split."""
+        for split in SPLITS if self.pictures else ():
+            draw_scenes(self.pictures, split)
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def judge(run: Path, sampling: Sampling, judging: Judging, device: torch.device)
         `shipped`, and the verdict.
     """
     report: dict[str, Any] = {"sampling": asdict(sampling), "pictures": judging.pictures}
-    scenes = draw_scenes(judging.pictures, "held-out", SCENES_SEED)
+    scenes, others = (draw_scenes(judging.pictures, split, SCENES_SEED) for split in SPLITS)
     try:
         with assembled(run, sampling) as folder:
             painter = Painter(
@@ -134,11 +141,10 @@ def judge(run: Path, sampling: Sampling, judging: Judging, device: torch.device)
                 str(count): new.minus(score(painter(scenes, count), scenes)[1])["psnr"]
                 for count in range(1, judging.late_stages + 1)
             }
-            others = draw_scenes(judging.pictures, "training", SCENES_SEED)
             report["training"], _ = score(painter(others), others)
             write_sheet(images, run / SHEET)
-    except (OSError, ValueError, RuntimeError) as error:
-        report["error"] = str(error)
+    except NOT_PAINTING as error:
+        report["error"] = f"{type(error).__name__}: {error}"
         return report, may_replace(None, None)
     shipped = score_shipped(scenes, judging, device, report)
     return report, may_replace(new, shipped)
@@ -151,7 +157,7 @@ def score_shipped(
     try:
         painter = Painter(HARTPipeline.from_pretrained(device=device), sampling_of(EMBEDDED / "llm"), judging.batch)
         report["shipped"], near = score(painter(scenes), scenes)
-    except (OSError, ValueError, RuntimeError) as error:
+    except NOT_PAINTING as error:
         report["shipped"] = {"error": str(error)}
         return None
     return near

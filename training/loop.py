@@ -29,6 +29,8 @@ class Training(ABC):
     optimizer: MuonAdamW
     decay = DECAY
     digits = 3
+    optional: frozenset[str] = frozenset()
+    """Tensors of an export that a new model has not."""
 
     def __init__(self, settings: Any, folder: Path, device: torch.device, compiled: bool):
         torch.manual_seed(settings.seed)
@@ -78,12 +80,12 @@ class Training(ABC):
         if export is None:
             return None
         tensors, facts = export
-        own = self.module.state_dict()
-        for name, value in tensors.items():
-            if name in own and own[name].shape != value.shape:
+        own, there = ({name: list(value.shape) for name, value in s.items()} for s in (self.tensors(), tensors))
+        for name in sorted(own.keys() | there.keys() - self.optional):
+            if own.get(name) != there.get(name):
                 raise ValueError(
-                    f"{name} must have the shape {list(value.shape)}, that of the run in {str(self.folder)!r}, "
-                    f"got {list(own[name].shape)}; name another folder for a model of another size."
+                    f"the shape of {name} must be {there.get(name)}, that of the run in {str(self.folder)!r}, "
+                    f"got {own.get(name)}; name another folder for a model of another size."
                 )
         self.step, self.done_seconds = facts["step"], facts["training_seconds"]
         torch.manual_seed(self.settings.seed + 1_000_003 * self.step)  # other draws than those since the start

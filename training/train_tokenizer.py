@@ -112,9 +112,11 @@ class TokenizerTraining(Training):
     """A tokenizer in training; see `Training`."""
 
     digits = 4
+    optional = frozenset({"codebook.count", "codebook.sum"})
 
     def __init__(self, settings: Settings, folder: Path, device: torch.device, compiled: bool = False):
         super().__init__(settings, folder, device, compiled)
+        self.codebook: Codebook | None = None
         self.model = build_tokenizer_model(asdict(settings))
         start_as_identity(self.model)
         self.model.to(device, memory_format=torch.channels_last)
@@ -122,7 +124,6 @@ class TokenizerTraining(Training):
         self.optimizer = MuonAdamW(
             self.model, hidden_kernels(self.model), settings.muon_rate, settings.learning_rate, betas=(0.9, 0.98)
         )
-        self.codebook: Codebook | None = None
         self.data = TrainingScenes(settings.seed, big_share=0.6, device=device)
         self.test = self.data.held_out_batch(32)
         self._resume()

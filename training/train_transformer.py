@@ -24,6 +24,7 @@ from training.latents import SHARDS, encode, load_latents, load_tokenizer
 from training.loop import Training
 from training.meter import Averages
 from training.optimizer import MuonAdamW
+from training.pieces import read_facts
 from training.starting_weights import FROM_SCRATCH, SHIPPED, start_from
 from training.stream import chances_by_size
 from training.teacher_forcing import TeacherForcing
@@ -116,6 +117,8 @@ class TransformerTraining(Training):
         """Go on from the folder's export, else from what `start` names."""
         tensors = self.load()
         if tensors is not None:
+            if (read_facts(self.folder) or {})["vocabulary"] != vocabulary():
+                raise ValueError(f"out must be a run that knows today's words, got {str(self.folder)!r}; see --start.")
             self.all.load_state_dict(tensors)
             return
         if tokenizer_folder(self.folder) != EMBEDDED / "tokenizer" and start == SHIPPED:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pytest
 from tests.training.toys import PEAK_SIZE, SETTINGS, SIZES, noise_latents, transformer_training
 from training import all as command
 from training.assemble import Sampling, assemble
+from training.common import EMBEDDED
 from training.loop import Training
-from training.pieces import load_export, read_facts
+from training.pieces import add_facts, load_export, read_facts
 
 STEP_FIELDS = {"step", "share", "cross_entropy", "diffusion", "samples_per_second", "peak_share", "seconds"}
 
@@ -95,5 +97,39 @@ def test_a_full_disk_costs_an_export_and_not_the_run(tmp_path, monkeypatch):
 def test_another_size_in_the_same_folder_is_refused(tmp_path):
     noise_latents(tmp_path / "latents")
     transformer_training(tmp_path / "run").run(steps=1)
-    with pytest.raises(ValueError, match=r"must have the shape .* name another folder"):
-        transformer_training(tmp_path / "run", settings=replace(SETTINGS, embed_dim=64))
+    for other in (replace(SETTINGS, embed_dim=64), replace(SETTINGS, depth=2)):
+        with pytest.raises(ValueError, match=r"the shape of hart\.blocks\.[01]\..* must be .* name another folder"):
+            transformer_training(tmp_path / "run", settings=other)
+
+
+def test_another_world_in_the_same_folder_is_refused(tmp_path):
+    transformer_training(tmp_path / "run").run(steps=1)
+    add_facts(tmp_path / "run", vocabulary=["<pad>", "<unk>", "fox"])
+    with pytest.raises(ValueError, match="out must be a run that knows today's words"):
+        transformer_training(tmp_path / "run")
+
+
+def test_more_pictures_than_scenes_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="num_pictures is 5000"):
+        command.main(arguments(tmp_path, 2, "--pictures", "5000"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_trains_its_own_tokenizer_first(tmp_path, monkeypatch):
+    def export(run, folder, device):
+        shutil.copytree(EMBEDDED / "tokenizer", folder)
+
+    class Tokenizer:
+        def __init__(self, settings, folder, device, compiled):
+            folder.mkdir(parents=True)
+
+        def run(self, minutes):
+            return minutes == 3
+
+    monkeypatch.setattr(command, "TokenizerTraining", Tokenizer)
+    monkeypatch.setattr(command, "export_tokenizer", export)
+    command.main(arguments(tmp_path, 1, "--pictures", "0", "--tokenizer_minutes", "3", "--start", "shipped"))
+    assert "Trained from scratch" in records(tmp_path / "out")[0]["start"]
+    assemble(tmp_path / "out", tmp_path / "folders", Sampling())
+    assert (tmp_path / "folders" / "tokenizer" / "config.json").is_file()
+    assert not (tmp_path / "out" / "tokenizer_run").exists()
