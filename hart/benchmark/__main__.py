@@ -55,11 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--plan", type=float, metavar="DROP",
         help="plan first for this drop of the score (0.01), presets and peers as candidates, and measure the plan, too",
     )  # fmt: skip
+    parser.add_argument(
+        "--plan_fidelity", type=float, metavar="DB",
+        help="plan first for this loss of fidelity (0.5), on captions of the embedded model, in place of --plan",
+    )  # fmt: skip
     parser.add_argument("--plan_psnr", type=float, metavar="DB", help="least median PSNR of the plan (default: none)")
     parser.add_argument(
         "--plan_pictures", type=int, nargs=3, default=[12, None, None], metavar=("SEARCH", "VERIFY", "CONFIRM"),
         help="pictures of the plan's search, of its verification and of its confirmation (default: 12, and for each of "
-        "the others as many as the drop needs: 500 for 0.01; 32 where the latent map judges)",
+        "the others as many as the drop needs: 500 for 0.01; 48 by fidelity, 32 where the latent map judges)",
     )  # fmt: skip
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
@@ -167,7 +171,7 @@ def measure(arguments: argparse.Namespace, command: str) -> Results:
     settings = choose_settings(
         config.patch_nums, config.depth, arguments.settings, arguments.files, arguments.sweep, arguments.base
     )
-    if arguments.plan is not None:
+    if arguments.plan is not None or arguments.plan_fidelity is not None:
         if any(setting.name == PLAN_NAME for setting in settings):
             raise ValueError(f"settings hold {PLAN_NAME!r}, and --plan adds one of that name; rename the file.")
         settings.append(plan_first(pipeline, request, arguments))
@@ -190,7 +194,8 @@ def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argp
     """The planner's setting, or the one that an earlier call left in the folder."""
     from hart.benchmark.planning import PlanRequest, planned_setting
 
-    asked = PlanRequest(arguments.plan, arguments.plan_psnr, tuple(arguments.plan_pictures))
+    counts = tuple(arguments.plan_pictures)
+    asked = PlanRequest(arguments.plan, arguments.plan_psnr, counts, max_fidelity_loss=arguments.plan_fidelity)
     return planned_setting(
         pipeline, asked, request, arguments.output_dir, arguments.checkpoint, any_revision=arguments.any_revision
     )

@@ -31,6 +31,8 @@ def compare_runs(results: Results, other: Results) -> str:
     lines += [f"Note: {note}." for note in notes(results, other)]
     columns: dict[str, Column] = {"speed-up": _speed_up}
     columns |= {} if pictures else {"prompt score": _score, "PSNR": _psnr}
+    if not pictures and pairs[0][0].quality.fidelity and pairs[0][1].quality.fidelity:
+        columns["fidelity"] = _fidelity
     columns |= {} if unlike else {"seconds": lambda setting: f"{setting.batch_seconds.median:.3f}"}
     heads = ["setting", *(f"{name} {place}" for name in columns for place in ("here", "there")), "differs"]
     lines += ([""] if lines else []) + [*_row(heads), "|" + "---|" * len(heads)]
@@ -82,6 +84,11 @@ def _speed_up(setting: Setting) -> str:
     return f"{setting.speed_up.median:.2f}x ({quartiles(setting.speed_up)})"
 
 
+def _fidelity(setting: Setting) -> str:
+    decibels = setting.quality.fidelity
+    return "" if decibels is None else figure(decibels, 2, " dB")
+
+
 def _score(setting: Setting) -> str:
     score = setting.quality.prompt_score
     return "" if score is None else figure(score.scaled(100), 1, "%")
@@ -102,7 +109,7 @@ def _differs_in_speed(one: Setting, two: Setting, rounds: int, other_rounds: int
 def _differs(one: Setting, two: Setting, speed: list[str], same_pictures: bool) -> str:
     """Figures whose intervals do not meet; what is not named is within chance."""
     apart = list(speed)
-    for name, words in (("prompt_score", "prompt score"), ("psnr", "PSNR")):
+    for name, words in (("fidelity", "fidelity"), ("prompt_score", "prompt score"), ("psnr", "PSNR")):
         here, there = getattr(one.quality, name), getattr(two.quality, name)
         if same_pictures and None not in (here, there) and (here.low > there.high or there.low > here.high):
             apart.append(words)

@@ -6,13 +6,14 @@ reflected percentiles.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hart.benchmark.results import Interval
-from hart.evaluation.paired import paired_drop
+from hart.evaluation.paired import mean_interval, paired_drop
 from hart.evaluation.statistics import wilson_interval
 
 RESAMPLES, RESAMPLES_OF_SETS = 2000, 100
@@ -87,6 +88,17 @@ def score_interval(shown: Sequence[float], groups: Sequence[str]) -> Interval:
         return Interval(value=value, low=low, high=high)
     by_prompt = bootstrap_interval(shown, groups=groups)
     return Interval(value=value, low=min(low, by_prompt.low), high=max(high, by_prompt.high))
+
+
+def mean_of_pictures(values: Sequence[float], groups: Sequence[str]) -> Interval:
+    """Mean of a figure of pictures, see `mean_interval`; of a single prompt's pictures, no width.
+
+    Args:
+        values: one per picture; for a difference, the differences of pairs.
+        groups: prompt of every value.
+    """
+    value, low, high = mean_interval(values, groups)
+    return Interval(value=value, low=low if isfinite(low) else value, high=high if isfinite(high) else value)
 
 
 def drop_interval(before: Sequence[float], after: Sequence[float], groups: Sequence[str]) -> Interval:

@@ -32,8 +32,8 @@ SEEDS_APART = 100_000
 FEWEST_PROMPTS = 3
 """One for each part of a plan."""
 
-FEWEST_CAPTIONS = 200
-"""Of held-out ones that a plan judges by."""
+FEWEST_CAPTIONS = 96
+"""Of held-out ones that a plan judges by: by fidelity, enough for verification and confirmation."""
 
 
 def peer_configs(patch_nums: Sequence[int]) -> list[HARTCacheConfig]:
@@ -52,16 +52,19 @@ class PlanRequest:
     """What to plan for, see `EnhancedHARTForT2I.plan_cache`.
 
     Args:
-        budget: most that the score may drop, as a share of pictures.
+        budget: most that the score may drop, as a share of pictures; None leaves it to `max_fidelity_loss`, or to
+            `plan_cache`.
         min_psnr: least median PSNR in dB, or None.
         counts: pictures of search, verification and confirmation; None as `plan_cache` has it.
         candidates: settings that the plan must not fall behind; None: presets and peers.
+        max_fidelity_loss: budget in dB instead of `budget`, for captions of the embedded model.
     """
 
-    budget: float
+    budget: float | None
     min_psnr: float | None = None
     counts: tuple[int, int | None, int | None] = (12, None, None)
     candidates: Sequence[HARTCacheConfig] | None = None
+    max_fidelity_loss: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.counts) != len(COUNTS):
@@ -122,6 +125,7 @@ def planned_setting(
             encode=pipeline.encode,
             kept_apart=_kept_apart(work),
             journal=folder / STEPS,
+            max_fidelity_loss=asked.max_fidelity_loss,
         ).to_json(path)
     return plan_setting(PLAN_NAME, CacheProposal.from_json(path))
 
@@ -172,7 +176,13 @@ def _check_folder(folder: Path, identity: dict[str, Any], ignored: Sequence[str]
 def _identity(pipeline: HARTPipeline, asked: PlanRequest, work: Work, prompts: list[str] | None) -> dict[str, Any]:
     """What must be equal for a plan to be taken, or to go on."""
     candidates = None if asked.candidates is None else [config.to_dict() for config in asked.candidates]
-    plan = {"drop": asked.budget, "min_psnr": asked.min_psnr, "candidates": candidates, "prompts": prompts}
+    plan = {
+        "drop": asked.budget,
+        "fidelity_loss": asked.max_fidelity_loss,
+        "min_psnr": asked.min_psnr,
+        "candidates": candidates,
+        "prompts": prompts,
+    }
     plan |= dict(zip(COUNTS, asked.counts, strict=True))
     return identity([], work, this_machine(pipeline.device)) | {"plan": plan}
 

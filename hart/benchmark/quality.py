@@ -9,16 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from hart.benchmark.bootstrap import bootstrap_interval, drop_interval, reflected_limits, score_interval
+from hart.benchmark.bootstrap import (
+    bootstrap_interval,
+    drop_interval,
+    mean_of_pictures,
+    reflected_limits,
+    score_interval,
+)
 from hart.benchmark.features import Features, feature_distances, frechet_distance, picture_features
 from hart.benchmark.pictures import load_picture
 from hart.benchmark.psnr import PSNR_CAP, psnr
 from hart.benchmark.results import Interval, Quality
-from hart.evaluation import ATTRIBUTES, PictureCheck, Scene, check_pictures
+from hart.evaluation import ATTRIBUTES, PictureCheck, Scene, check_pictures, fidelity
+from hart.evaluation.fidelity import ssim_levels
 from hart.modules.models.autoencoder import HARTAutoEncoder
 
 PACKAGES = {"skimage": "scikit-image", "scipy": "scipy"}
-SSIM_WINDOW = 7
 AT_ONCE, LARGE_SIDE = 16, 512
 """So many pictures are looked at together; one, where a side has more pixels than that."""
 
@@ -72,17 +78,22 @@ class Judge:
 
     def _see(self, files: Sequence[str], part: slice) -> "_Seen":
         pictures = np.stack([load_picture(self.folder / file) for file in files])
-        checks = [] if self.scenes is None else check_pictures(pictures, self.scenes[part])
-        return _Seen(pictures, picture_features(self.vae, pictures), checks)
+        features = picture_features(self.vae, pictures)
+        if self.scenes is None:
+            return _Seen(pictures, features, [], [])
+        scenes = self.scenes[part]
+        near = fidelity(pictures, [scene.caption() for scene in scenes], ssim=False).psnr
+        return _Seen(pictures, features, check_pictures(pictures, scenes), near.tolist())
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A few pictures [N, H, W, 3], their features, and the verdicts on them (none where no program can judge)."""
+    """A few pictures [N, H, W, 3], their features; verdicts and fidelity (none where no program can judge)."""
 
     pictures: NDArray[np.uint8]
     features: Features
     checks: list[PictureCheck]
+    fidelity: list[float]
 
 
 @dataclass
@@ -94,6 +105,7 @@ class _Tally:
     distance: list[float] = field(default_factory=list)
     pooled: list[NDArray[np.float64]] = field(default_factory=list)
     checks: list[PictureCheck] = field(default_factory=list)
+    fidelity: list[float] = field(default_factory=list)
 
     def add(self, ours: _Seen, plain: _Seen) -> None:
         """Measure a few pictures more."""
@@ -102,6 +114,7 @@ class _Tally:
         self.distance += feature_distances(ours.features, plain.features)
         self.pooled.append(ours.features.pooled)
         self.checks += ours.checks
+        self.fidelity += ours.fidelity
 
     def quality(self, plain: "_Tally", prompts: Sequence[str]) -> Quality:
         """The figures, beside no-cache's, whose own drop is 0 by definition."""
@@ -118,6 +131,10 @@ class _Tally:
         if self.checks:
             shown, shown_plain = _shown(self.checks), _shown(plain.checks)
             nothing = Interval(value=0, low=0, high=0)
+            lost = [before - after for before, after in zip(plain.fidelity, self.fidelity, strict=True)]
+            quality.fidelity = mean_of_pictures(self.fidelity, prompts)
+            quality.fidelity_lost = mean_of_pictures(lost, prompts)
+            quality.fidelity_of_pictures = [round(decibels, 3) for decibels in self.fidelity]
             quality.prompt_score = score_interval(shown, prompts)
             quality.prompt_drop = nothing if self is plain else drop_interval(shown_plain, shown, prompts)
             quality.smallest_drop = drop_interval(shown_plain, shown_plain, prompts).high
@@ -134,14 +151,7 @@ def psnr_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> li
 
 def ssim_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:
     """Structural similarity of each picture [N, H, W, 3], over windows of at most 7 pixels."""
-    from skimage.metrics import structural_similarity
-
-    side = min(pictures.shape[1:3])
-    window = min(SSIM_WINDOW, side - 1 + side % 2)
-    return [
-        float(structural_similarity(b, a, data_range=255, channel_axis=2, win_size=window))
-        for a, b in zip(pictures, reference, strict=True)
-    ]
+    return [ssim_levels(a, b) for a, b in zip(pictures, reference, strict=True)]
 
 
 def _shown(checks: Sequence[PictureCheck]) -> list[float]:

@@ -1,8 +1,9 @@
 """Which setting to use: for speed, balance, quality and memory, each with a sentence of why."""
 
+import math
 from collections.abc import Sequence
 
-from hart.benchmark.report_text import change_limits, is_chance
+from hart.benchmark.report_text import change_limits, is_chance, loss_in_words
 from hart.benchmark.results import Goal, Interval, Recommendation, Results, Setting
 
 QUALITY_DROP, BALANCE_DROP, SPEED_DROP = 0.01, 0.03, 0.15
@@ -15,6 +16,8 @@ For quality and balance it counts beside the prompt score, because the program t
 detail; for speed only where no program judges.
 """
 
+QUALITY_LOST, BALANCE_LOST, SPEED_LOST = 0.5, 1.0, 2.5
+"""Most dB of fidelity that a setting may lose for a goal; where fidelity was measured, nothing else limits."""
 
 PEAK_NOISE = 1.03
 """Peaks this near to each other are called equal: so far did those of one setting differ between two runs."""
@@ -42,6 +45,8 @@ def recommend(results: Results) -> list[Recommendation]:
         for s in others
         if _keeps_prompts(s, SPEED_DROP) and (s.quality.prompt_drop is not None or _is_near(s, SPEED_DECIBELS))
     ]
+    if plain.quality.fidelity_lost is not None:
+        return _by_fidelity(results)
     judged = plain.quality.prompt_score is not None
     of_balanced = _limit(judged, f"{BALANCE_DROP:.0%}", BALANCE_DECIBELS)
     of_careful = _limit(judged, f"{QUALITY_DROP:.0%} (or {BALANCE_DROP:.0%} and within chance)", QUALITY_DECIBELS)
@@ -56,6 +61,33 @@ def recommend(results: Results) -> list[Recommendation]:
     _say_what_is_unseen(found[-1], plain.quality.smallest_drop)
     smallest = _smallest([plain, *balanced], of_balanced)
     return [*found, *([smallest] if smallest is not None else [])]
+
+
+def _by_fidelity(results: Results) -> list[Recommendation]:
+    """By what settings lose of the distance to the true pictures."""
+    plain, *others = results.settings
+    found: list[Recommendation] = []
+    goals: tuple[tuple[Goal, float], ...] = (
+        ("speed", SPEED_LOST),
+        ("balance", BALANCE_LOST),
+        ("quality", QUALITY_LOST),
+    )
+    for goal, most in goals:
+        allowed = [plain, *(setting for setting in others if _lost(setting) <= most)]
+        found.append(_fastest(goal, allowed, _limit_of_fidelity(most), results.rounds))
+    balanced = [plain, *(setting for setting in others if _lost(setting) <= BALANCE_LOST)]
+    smallest = _smallest(balanced, _limit_of_fidelity(BALANCE_LOST))
+    return [*found, *([smallest] if smallest is not None else [])]
+
+
+def _lost(setting: Setting) -> float:
+    """Fidelity lost in dB; no limit holds a setting that was not measured."""
+    lost = setting.quality.fidelity_lost
+    return math.inf if lost is None else lost.value
+
+
+def _limit_of_fidelity(most: float) -> str:
+    return f"of those that lose at most {most:g} dB of fidelity"
 
 
 def _say_what_is_unseen(careful: Recommendation, smallest_drop: float | None) -> None:
@@ -119,10 +151,15 @@ def _is_faster(setting: Setting, plain: Setting, rounds: int) -> bool:
     return setting.speed_up.median > 1 and setting.speed_up.is_apart(plain.speed_up, rounds, rounds)
 
 
-def _nearness(setting: Setting) -> tuple[float, float, float]:
-    """To no-cache's pictures, then to its score; what was not measured decides nothing."""
+def _nearness(setting: Setting) -> tuple[float, float, float, float]:
+    """To the truth, to no-cache's pictures, then to its score; what was not measured decides nothing."""
+    lost = setting.quality.fidelity_lost
     decibels, drop = setting.quality.psnr, setting.quality.prompt_drop
-    near = (0.0 if decibels is None else decibels.value, 0.0 if drop is None else -drop.value)
+    near = (
+        0.0 if lost is None else -lost.value,
+        0.0 if decibels is None else decibels.value,
+        0.0 if drop is None else -drop.value,
+    )
     return *near, setting.speed_up.median
 
 
@@ -154,7 +191,8 @@ def _quality_words(setting: Setting) -> str:
     quality = setting.quality
     if quality.prompt_drop is not None:
         near = "" if quality.psnr is None else f", median PSNR {quality.psnr.value:.1f} dB to no-cache"
-        return f"prompt score {_change(quality.prompt_drop)}{near}"
+        first = "" if quality.fidelity_lost is None else f"{loss_in_words(quality.fidelity_lost)}, "
+        return f"{first}prompt score {_change(quality.prompt_drop)}{near}"
     if quality.psnr is None:
         return "its pictures were not judged"
     return f"median PSNR {quality.psnr.value:.1f} dB to no-cache (no program judges prompts here)"

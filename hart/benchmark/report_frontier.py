@@ -47,6 +47,22 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front[::-1]
 
 
+def fidelity_frontier(results: Results) -> svg.Plot | None:
+    """Fidelity lost against speed-up, no-cache at 0; None where none was measured."""
+    return _frontier(
+        results,
+        "frontier-fidelity",
+        "Fidelity lost against speed-up",
+        "fidelity to no-cache's, dB (below 0: lost)",
+        lambda setting: setting.quality.fidelity_lost and _negative(setting.quality.fidelity_lost),
+    )
+
+
+def _negative(lost: Interval) -> Interval:
+    """What was lost as a change, so that up is better."""
+    return Interval(value=0.0 - lost.value, low=0.0 - lost.high, high=0.0 - lost.low)
+
+
 def score_frontier(results: Results) -> svg.Plot | None:
     """Prompt score against speed-up; None where no score was measured."""
     return _frontier(

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hart.benchmark import report_text
 from hart.benchmark.report_curves import threshold_curves
-from hart.benchmark.report_frontier import psnr_frontier, score_frontier
+from hart.benchmark.report_frontier import fidelity_frontier, psnr_frontier, score_frontier
 from hart.benchmark.report_maps import computed_map, hit_maps, similarity_maps
 from hart.benchmark.report_pictures import AMPLIFIED, picture_rows
 from hart.benchmark.report_table import Cell, price, table_columns, table_rows
@@ -59,14 +59,14 @@ def page(results: Results, folder: Path) -> str:
         amplified=AMPLIFIED,
         cards=cards(results),
         facts=facts(results),
-        frontiers=[plot for plot in (score_frontier(results), psnr_frontier(results)) if plot],
+        frontiers=[plot for draw in (fidelity_frontier, score_frontier, psnr_frontier) if (plot := draw(results))],
         times=time_bars(results),
         similarity=similarity_maps(results),
         computed=computed_map(results),
         hits=hit_maps(results),
         curves=threshold_curves(results),
         sheet=picture_rows(results, folder),
-        columns=table_columns(),
+        columns=table_columns(results),
         rows=table_rows(results),
         configs=[json.dumps(setting.config, indent=2, default=str) for setting in results.settings],
     )

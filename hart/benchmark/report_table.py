@@ -29,18 +29,20 @@ class Row:
 Column = Callable[[Setting], Cell]
 
 
-def table_columns() -> list[str]:
-    """Headings, those of number and setting left out."""
-    return list(_COLUMNS)
+def table_columns(results: Results) -> list[str]:
+    """Headings, those of number and setting left out; fidelity where the run has it."""
+    near = results.settings[0].quality.fidelity is not None
+    return [name for name in _COLUMNS if near or name not in _OF_FIDELITY]
 
 
 def table_rows(results: Results) -> list[Row]:
     """A row per setting; 0 is no-cache."""
+    names = table_columns(results)
     rows = [
-        Row(number, setting, [column(setting) for column in _COLUMNS.values()])
+        Row(number, setting, [_COLUMNS[name](setting) for name in names])
         for number, setting in enumerate(results.settings)
     ]
-    for place, name in enumerate(_COLUMNS):
+    for place, name in enumerate(names):
         if name in _AGAINST_NO_CACHE:
             rows[0].cells[place] = Cell("reference")
     return rows
@@ -54,6 +56,13 @@ def _speed_up(setting: Setting) -> Cell:
 def _seconds(setting: Setting) -> Cell:
     spread = setting.batch_seconds
     return Cell(words.seconds(spread.median), f"{spread.q1:.3g}{words.TO}{spread.q3:.3g}", spread.median)
+
+
+def _fidelity_lost(setting: Setting) -> Cell:
+    lost = setting.quality.fidelity_lost
+    if lost is None:
+        return Cell(NOT_MEASURED)
+    return Cell(f"{lost.value:.2f} dB", words.loss_limits(lost), lost.value)
 
 
 def _difference(setting: Setting) -> Cell:
@@ -103,17 +112,21 @@ def _memory(setting: Setting) -> Cell:
     return Cell(words.size(memory.peak_bytes), below, memory.peak_bytes)
 
 
-_AGAINST_NO_CACHE = ("Score to no-cache", "PSNR", "SSIM", "Feature distance", "Fréchet distance")
+_OF_FIDELITY = ("Fidelity", "Fidelity lost")
+_AGAINST_NO_CACHE = ("Fidelity lost", "Score to no-cache", "PSNR", "SSIM", "Feature distance", "Fréchet distance")
 
 
 def price(setting: Setting) -> dict[str, Cell]:
     """What a recommended setting costs in quality and memory."""
-    return {name: _COLUMNS[name](setting) for name in ("Prompt score", "PSNR", "Peak memory")}
+    first = () if setting.quality.fidelity_lost is None else ("Fidelity lost",)
+    return {name: _COLUMNS[name](setting) for name in (*first, "Prompt score", "PSNR", "Peak memory")}
 
 
 _COLUMNS: dict[str, Column] = {
     "Speed-up": _speed_up,
     "Seconds per batch": _seconds,
+    "Fidelity": lambda setting: _measured(setting.quality.fidelity, 2, unit=" dB"),
+    "Fidelity lost": _fidelity_lost,
     "Prompt score": lambda setting: _measured(setting.quality.prompt_score, 1, 100, "%"),
     "Score to no-cache": _difference,
     "PSNR": _psnr,

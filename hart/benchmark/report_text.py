@@ -79,6 +79,22 @@ def change_limits(drop: Interval) -> str:
     return f"{-100 * drop.high:+.1f} to {-100 * drop.low:+.1f}"
 
 
+def loss_limits(lost: Interval) -> str:
+    """Both ends of a loss of fidelity, and whether it is one at all."""
+    both = f"{limits(lost, 2)} dB"
+    return f"within chance ({both})" if is_chance(lost) else both
+
+
+def loss_in_words(lost: Interval) -> str:
+    """What the paired difference of fidelity to no-cache says, and whether it is one at all."""
+    if lost.low == lost.high == 0:
+        return "fidelity of no-cache itself"
+    if is_chance(lost):
+        return f"no loss of fidelity that this run could tell from chance (interval {limits(lost, 2)} dB)"
+    change = f"{abs(lost.value):.2f} dB of fidelity {'lost' if lost.value > 0 else 'gained'}"
+    return f"{change} against no-cache (interval {limits(lost, 2)} dB)"
+
+
 def drop_in_words(drop: Interval | None) -> str:
     """What the paired difference of the prompt score to no-cache says, and whether it is one at all."""
     if drop is None:

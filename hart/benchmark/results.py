@@ -102,6 +102,9 @@ class Quality(_Part):
     """Figures of a setting's pictures; None where it was not measured.
 
     Args:
+        fidelity: PSNR in dB to the true pictures in the object's box, mean; for captions of the embedded model only.
+        fidelity_lost: no-cache's fidelity minus this one, paired by picture.
+        fidelity_of_pictures: the fidelity of every picture, in their order.
         prompt_score: share of pictures that show all that the prompt asks for.
         attributes: the same per attribute.
         prompt_drop: no-cache's score minus this one, paired by picture.
@@ -114,6 +117,9 @@ class Quality(_Part):
         frechet_limits: its 95% interval; None in runs recorded before it was measured.
     """
 
+    fidelity: Interval | None = None
+    fidelity_lost: Interval | None = None
+    fidelity_of_pictures: list[float] = Field(default_factory=list)
     prompt_score: Interval | None = None
     attributes: dict[str, float] = Field(default_factory=dict)
     prompt_drop: Interval | None = None

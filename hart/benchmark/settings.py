@@ -108,14 +108,22 @@ def read_setting(path: Path) -> NamedSetting:
 def plan_setting(name: str, plan: CacheProposal) -> NamedSetting:
     """A plan with its evidence as the reason."""
     floor = "" if plan.min_psnr is None else f" and a median PSNR of {plan.min_psnr:g} dB"
-    why = f"Planned for a drop of at most {plan.max_quality_drop:.1%}{floor} (judged by {plan.judged_by}): "
+    lost = plan.max_fidelity_loss
+    budget = (
+        f"a loss of at most {lost:g} dB of fidelity"
+        if lost is not None
+        else f"a drop of at most {plan.max_quality_drop:.1%}"
+    )
+    why = f"Planned for {budget}{floor} (judged by {plan.judged_by}): "
     found = plan.chosen
     if found is None:
         why += "nothing faster keeps that"
     else:
+        share = f"a drop of {found.quality_drop:.1%} ({found.drop_low:.1%} to {found.drop_high:.1%})"
+        decibels = f"a loss of {found.quality_drop:.2f} dB ({found.drop_low:.2f} to {found.drop_high:.2f})"
         why += (
-            f"{found.speed_up:.2f}x as fast at a drop of {found.quality_drop:.1%} ({found.drop_low:.1%} to "
-            f"{found.drop_high:.1%}) and {found.psnr:.1f} dB on {found.pictures} other pictures"
+            f"{found.speed_up:.2f}x as fast at {share if lost is None else decibels} and {found.psnr:.1f} dB on "
+            f"{found.pictures} other pictures"
         )
     return NamedSetting(name, "plan", f"{why}; {len(plan.tried)} settings tried.", plan.config)
 

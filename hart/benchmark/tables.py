@@ -30,7 +30,7 @@ def csv_rows(results: Results) -> list[Row]:
         memory, quality = setting.memory, setting.quality
         row |= {"memory_method": memory.method, "peak_bytes": memory.peak_bytes or None}
         row |= {"peak_over_no_cache": memory.over_no_cache, "cache_peak_bytes": memory.cache_peak_bytes}
-        for name in ("prompt_score", "prompt_drop", "psnr", "ssim", "feature_distance"):
+        for name in ("fidelity", "fidelity_lost", "prompt_score", "prompt_drop", "psnr", "ssim", "feature_distance"):
             row |= _interval(name, getattr(quality, name))
         low, high = quality.frechet_limits or (None, None)
         row |= {"frechet": quality.frechet, "frechet_low": low, "frechet_high": high}
@@ -52,22 +52,26 @@ def write_csv(results: Results, path: Path) -> Path:
 
 def markdown_table(results: Results) -> str:
     """The table that people read: a line per setting, fastest first below no-cache."""
-    lines = [
-        "| setting | speed-up (quartiles) | prompt score (95%) | drop, points (95%) | PSNR, dB | SSIM "
-        "| operations saved: blocks | all | peak over no-cache |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
     first, *others = results.settings
+    near = first.quality.fidelity is not None
+    head = "| setting | speed-up (quartiles) "
+    head += "| fidelity, dB (95%) | fidelity lost, dB (95%) " if near else ""
+    head += "| prompt score (95%) | drop, points (95%) | PSNR, dB | SSIM "
+    head += "| operations saved: blocks | all | peak over no-cache |"
+    lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for setting in [first, *sorted(others, key=lambda one: -one.speed_up.median)]:
-        lines.append("| " + " | ".join(_cells(setting)) + " |")
+        lines.append("| " + " | ".join(_cells(setting, near)) + " |")
     return "\n".join(lines)
 
 
-def _cells(setting: Setting) -> list[str]:
+def _cells(setting: Setting, near: bool) -> list[str]:
+    """Cells of a line; those of fidelity where the run has it."""
     quality, speed, peak = setting.quality, setting.speed_up, setting.memory.over_no_cache
+    fidelity = [_words(quality.fidelity, 1, "", 2), _words(quality.fidelity_lost, 1, "", 2)]
     return [
         setting.name,
         f"{speed.median:.2f}x ({speed.q1:.2f} to {speed.q3:.2f})",
+        *(fidelity if near else ()),
         _words(quality.prompt_score, 100, "%", 0),
         _words(quality.prompt_drop, 100, "", 1),
         _words(quality.psnr, 1, "", 1),

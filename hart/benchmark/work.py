@@ -32,7 +32,7 @@ class WorkRequest:
         guidance_scale: see `HARTPipeline`.
         seed: picture i is painted with seed + i; it also decides which held-out scenes are drawn.
         prompts: texts, used again and again, with other seeds, where there are fewer than N; empty: captions of
-            held-out scenes (640 at most), which the embedded model can be judged on.
+            held-out scenes (154 at most), which the embedded model can be judged on.
         compiled: the branches are compiled.
         metadata: an entry per prompt, for exports; empty for none.
     """

@@ -35,8 +35,8 @@ class Fidelity:
         captions: what the pictures should show.
         psnr: float64 [B], dB in the object's box, at most 100.
         ssim: float64 [B], structural similarity there (Wang et al., 2004), 1 for the truth; None if left out.
-        sharpness: float64 [B], gradient energy there over the truth's: below 1 is softer, above 1 has more edges or
-            more noise.
+        sharpness: float64 [B], mean absolute gradient there over the truth's: below 1 is softer, above 1 has more edges
+            or more noise.
         picture_psnr, picture_ssim: the same as `psnr` and `ssim` over the whole picture.
     """
 
@@ -111,7 +111,7 @@ def fidelity(images: Sequence[np.ndarray] | np.ndarray, captions: Sequence[str],
         captions=tuple(captions),
         psnr=np.array([psnr_levels(*pair) for pair in crops]),
         ssim=np.array([ssim_levels(*pair) for pair in crops]) if ssim else None,
-        sharpness=np.array([_gradient_energy(ours) / _gradient_energy(truth) for ours, truth in crops]),
+        sharpness=np.array([_gradient(ours) / _gradient(truth) for ours, truth in crops]),
         picture_psnr=np.array([psnr_levels(*pair) for pair in pairs]),
         picture_ssim=np.array([ssim_levels(*pair) for pair in pairs]) if ssim else None,
     )
@@ -191,10 +191,10 @@ def _crop(image: np.ndarray, box: tuple[int, int, int]) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def _gradient_energy(image: np.ndarray) -> float:
-    """Mean squared difference of neighbouring levels, down and across."""
-    levels = image.astype(np.float64)
-    return float(np.square(np.diff(levels, axis=0)).mean() + np.square(np.diff(levels, axis=1)).mean())
+def _gradient(image: np.ndarray) -> float:
+    """Mean absolute difference of neighbouring levels, down and across."""
+    levels = image.astype(np.int16)
+    return float(np.abs(np.diff(levels, axis=0)).mean() + np.abs(np.diff(levels, axis=1)).mean())
 
 
 def _row(values: np.ndarray, captions: Sequence[str]) -> dict[str, float]:

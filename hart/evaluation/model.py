@@ -26,7 +26,7 @@ class Pipeline(Protocol):
 def draw_scenes(num_pictures: int, split: str, seed: int = 0) -> list[Scene]:
     """Draw different random scenes of a split, big and small ones in turn.
 
-    Taking sizes in turn keeps them equally many; drawn from all scenes alike, five of six would be small.
+    Taking sizes in turn keeps them equally many; drawn from all scenes alike, two of three would be small.
 
     Args:
         num_pictures: how many; at least 1.

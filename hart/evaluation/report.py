@@ -24,12 +24,24 @@ def markdown_report(reports: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
         A table of scores, and one of costs per split; every figure with its 95% interval.
     """
-    lines = ["## How well the pictures show what was asked for", "", *_scores(reports)]
+    lines = ["## How well the pictures show what was asked for", "", _painted(next(iter(reports.values()))), ""]
+    lines += _scores(reports)
     for split, report in reports.items():
         if "costs" in report:
             lines += ["", f"## What fidelity costs, {split} captions, {report['cost_pictures']} pictures", ""]
             lines += _costs(report["costs"])
     return "\n".join(lines) + "\n"
+
+
+def _painted(report: Mapping[str, Any]) -> str:
+    """How the pictures of the first table were painted, in a sentence."""
+    guidance, left_out = report["guidance_scale"], report.get("left_out")
+    setting = f"cache {report['cache']}" if report.get("cache") else "no cache"
+    return (
+        f"Painted with {'the default guidance' if guidance is None else f'guidance {guidance:g}'}, "
+        f"{f'without the last {left_out} stages' if left_out else setting}, seeds from {report['picture_seed']}; "
+        f"captions drawn with seed {report['seed']}. Figures are means with 95% intervals."
+    )
 
 
 def _scores(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

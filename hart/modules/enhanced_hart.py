@@ -378,7 +378,7 @@ class EnhancedHARTForT2I(HARTForT2I):
 
     def plan_cache(
         self,
-        max_quality_drop: float = 0.01,
+        max_quality_drop: float | None = None,
         prompts: Sequence[str] | None = None,
         seed: int = 0,
         *,
@@ -393,6 +393,7 @@ class EnhancedHARTForT2I(HARTForT2I):
         encode: Encode | None = None,
         kept_apart: Collection[str] = (),
         journal: str | os.PathLike[str] | None = None,
+        max_fidelity_loss: float | None = None,
     ) -> CacheProposal:
         """Search the fastest settings that lose at most so much quality, and verify them on other prompts.
 
@@ -400,11 +401,13 @@ class EnhancedHARTForT2I(HARTForT2I):
 
         Args:
             max_quality_drop: budget, as a share of the score (0.01: one picture of a hundred shows its prompt no more).
+                None: `max_fidelity_loss` decides where the truth is known, else 0.01.
             prompts: at least two; by turns they go to search, verification and confirmation. None: on the embedded
                 model search on training captions, the rest on held-out ones; elsewhere unconditional pictures.
             seed: pictures are painted with seed, seed + 1, ...
             num_search, num_verify, num_confirm: pictures of each step. None: for right-or-wrong scores so many that
-                the budget is five of them (20 to 500: 500 for one point, 100 for five), for latent maps 32.
+                the budget is five of them (20 to 500: 500 for one point, 100 for five), for fidelity 48, for latent
+                maps 32.
             cfg: as in painting.
             judge: (pictures [B, 3, H, W] of 0 to 1, prompts) to a score of each. None: on captions of the embedded
                 model whether the picture shows its prompt, by program; elsewhere how near its latent map is to the
@@ -416,6 +419,9 @@ class EnhancedHARTForT2I(HARTForT2I):
             encode: reads prompts, such as `HARTPipeline.encode`; None takes the text model beside the checkpoint.
             kept_apart: captions that the embedded model is not judged by, for a measurement afterwards.
             journal: file that keeps what was painted; a killed plan of the same arguments goes on from there.
+            max_fidelity_loss: budget in dB instead of `max_quality_drop`: how much farther pictures may be from the
+                true picture of their caption (PSNR in the object's box, mean). On captions of the embedded model only,
+                where it is 0.5 if neither is given.
 
         Returns:
             A proposal: `config` for `set_cache_config`, `speed_up`, `quality_drop`, and all that was tried.
@@ -438,6 +444,7 @@ class EnhancedHARTForT2I(HARTForT2I):
             encode=encode,
             kept_apart=kept_apart,
             journal=journal,
+            max_fidelity_loss=max_fidelity_loss,
         )
         return plan(self, prompts, settings)
 

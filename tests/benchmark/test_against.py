@@ -57,3 +57,10 @@ def test_other_settings_of_the_same_name_are_said(results_of):
 def test_runs_must_share_a_setting(results_of):
     with pytest.raises(ValueError, match="the other run measured b; allowed are results that share"):
         compare_runs(results_of(setting("a", 1.0)), results_of(setting("b", 1.0)))
+
+
+def test_fidelity_is_compared_where_both_runs_have_it(results_of):
+    here, there = (results_of(setting("no-cache", 1.0, 0.0, lost=lost)) for lost in (0.0, 3.0))
+    table = compare_runs(here, there)
+    assert "22.00 dB (21.00 to 23.00)" in table and "19.00 dB" in table and "fidelity |" in table.splitlines()[-1]
+    assert "fidelity" not in compare_runs(here, results_of(setting("no-cache", 1.0, 0.0)))

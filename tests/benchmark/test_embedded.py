@@ -15,5 +15,7 @@ def test_prompts_are_judged(tmp_path):
     plain, stopped = results.settings
     assert results.work.checkpoint == "embedded"
     assert plain.quality.prompt_drop.value == 0 <= plain.quality.prompt_score.value <= 1
+    assert plain.quality.fidelity_lost.value == 0 and 5 < stopped.quality.fidelity.value < 60
+    assert len(stopped.quality.fidelity_of_pictures) == 2
     assert stopped.speed_up.median > 1 and 10 < stopped.quality.psnr.value < 60
     assert stopped.quality.frechet > 0 and stopped.flops_saved > 0.5

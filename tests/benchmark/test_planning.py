@@ -48,6 +48,7 @@ def test_a_plan_is_saved_and_taken_again(pipeline, checkpoint_root, tmp_path, mo
         ({"min_psnr": 30}, "plan.min_psnr is None there and 30 here"),
         ({"counts": (1, 1, 2)}, "plan.num_confirm is 1 there and 2 here"),
         ({"budget": 0.5}, "plan.drop is 1.0 there and 0.5 here"),
+        ({"max_fidelity_loss": 1}, "plan.fidelity_loss is None there and 1 here"),
     ):
         with pytest.raises(ValueError, match=f"holds another run: {sentence}; choose another folder"):
             planned_setting(pipeline, replace(asked, **changed), *given)

@@ -11,6 +11,7 @@ from hart.benchmark.features import feature_distances, frechet_distance, picture
 from hart.benchmark.pictures import load_picture, save_picture
 from hart.benchmark.psnr import psnr
 from hart.benchmark.quality import Judge, need_metrics, psnr_values, ssim_values
+from hart.benchmark.results import Interval
 from hart.evaluation import draw_scenes
 from tests.modules.models.transformer.conftest import build
 
@@ -124,7 +125,7 @@ def test_pictures_without_pillow(tmp_path, monkeypatch):
 def test_judge_pairs_pictures_with_no_cache_s(tmp_path):
     scenes = draw_scenes(2, "held-out")
     for name, pictures in (("plain", noise(2)), ("other", noise(2, seed=1))):
-        for index, picture in enumerate(pictures):
+        for index, picture in enumerate(pictures.repeat(4, axis=1).repeat(4, axis=2)):
             save_picture(torch.from_numpy(picture).permute(2, 0, 1) / 255, tmp_path / name / str(index))
     plain, other = ([f"{name}/{index}.png" for index in range(2)] for name in ("plain", "other"))
     judge = Judge(build().vae, tmp_path, scenes)
@@ -132,7 +133,12 @@ def test_judge_pairs_pictures_with_no_cache_s(tmp_path):
     assert itself.psnr is None and itself.ssim.value == 1 and itself.prompt_drop.high == 0
     assert found.smallest_drop == itself.smallest_drop > 0.5  # two pictures see next to nothing
     assert found.psnr.value < 12 and found.feature_distance.value > 0 and set(found.attributes) > {"overall"}
-    assert Judge(build().vae, tmp_path, None).judge([plain, other])[1].prompt_score is None
+    assert itself.fidelity_lost == Interval(value=0, low=0, high=0) and 0 < found.fidelity.value < 15
+    lost = [a - b for a, b in zip(itself.fidelity_of_pictures, found.fidelity_of_pictures, strict=True)]
+    assert found.fidelity_lost.value == pytest.approx(sum(lost) / 2, abs=1e-3)
+    assert found.fidelity_lost.low < found.fidelity_lost.value < found.fidelity_lost.high
+    blind = Judge(build().vae, tmp_path, None).judge([plain, other])[1]
+    assert blind.prompt_score is None and blind.fidelity is None and not blind.fidelity_of_pictures
 
 
 def test_large_pictures_are_judged_one_by_one_with_the_same_figures(tmp_path, monkeypatch):

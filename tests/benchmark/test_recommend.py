@@ -124,3 +124,27 @@ def test_without_a_judge_of_prompts_psnr_decides(results_of):
     )
     assert (found["quality"].setting, found["speed"].setting) == ("near", "far")
     assert "median PSNR 20.0 dB" in found["speed"].why and "at least 18 dB" in found["speed"].why
+
+
+def test_where_fidelity_is_measured_it_decides(results_of):
+    found = by_goal(
+        results_of(
+            setting("no-cache", 1.0, 0.0, lost=0.0, peak=1.0),
+            setting("careful", 1.1, 0.05, 26.0, lost=0.4, peak=1.2),
+            setting("balanced", 1.3, 0.0, 24.0, lost=0.9, peak=0.9),
+            setting("quick", 1.8, 0.0, 20.0, lost=2.4, peak=0.5),
+            setting("soft", 2.5, 0.0, 40.0, lost=4.0, peak=0.4),
+            setting("not judged", 2.6, peak=0.4),
+        )
+    )
+    chosen = {goal: one.setting for goal, one in found.items()}
+    assert chosen == {"quality": "careful", "balance": "balanced", "speed": "quick", "memory": "balanced"}
+    assert "of those that lose at most 0.5 dB of fidelity; 0.40 dB of fidelity lost against" in found["quality"].why
+    assert "(interval 0.30 to 0.50 dB), prompt score 5.0 points below no-cache's" in found["quality"].why
+    assert "median PSNR 26.0 dB to no-cache" in found["quality"].why
+
+
+def test_of_settings_as_fast_the_one_that_loses_least_fidelity_is_taken(results_of):
+    near = setting("near the truth", 1.5, 0.0, 20.0, lost=0.2)
+    alike = setting("near no-cache", 1.5, 0.0, 30.0, lost=0.4)
+    assert by_goal(results_of(setting("no-cache", 1.0, lost=0.0), alike, near))["quality"].setting == near.name

@@ -80,6 +80,11 @@ def test_plans_are_settings_with_their_evidence(tmp_path):
         "Planned for a drop of at most 1.0% and a median PSNR of 25 dB (judged by program): 1.70x as fast at a drop of "
         "1.0% (-2.0% to 4.0%) and 27.3 dB on 100 other pictures; 0 settings tried."
     )
+    plan.max_quality_drop, plan.max_fidelity_loss, plan.judged_by = None, 0.5, "fidelity"
+    assert plan_setting("x", plan).why == (
+        "Planned for a loss of at most 0.5 dB of fidelity and a median PSNR of 25 dB (judged by fidelity): 1.70x as "
+        "fast at a loss of 0.01 dB (-0.02 to 0.04) and 27.3 dB on 100 other pictures; 0 settings tried."
+    )
     plan.confirmed = []
     assert "nothing faster keeps that" in plan_setting("x", plan).why
 

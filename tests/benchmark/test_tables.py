@@ -27,3 +27,15 @@ def test_markdown_puts_no_cache_first_and_then_the_fastest(results_of):
     names = [line.split("|")[1].strip() for line in lines.splitlines()[2:]]
     assert names == ["no-cache", "a", "b"]
     assert len({line.count("|") for line in lines.splitlines()}) == 1
+
+
+def test_fidelity_has_columns_where_it_was_measured(results_of):
+    lines = markdown_table(
+        results_of(setting("no-cache", 1.0, 0.0, lost=0.0), setting("fast", 1.5, 0.1, 25.0, lost=1.25))
+    ).splitlines()
+    assert "| fidelity, dB (95%) | fidelity lost, dB (95%) | prompt score" in lines[0]
+    assert "| 20.75 (19.75 to 21.75) | 1.25 (1.15 to 1.35) |" in lines[3]
+    assert len({line.count("|") for line in lines}) == 1
+    assert "fidelity" not in markdown_table(results_of(setting("no-cache", 1.0, 0.0)))
+    row = csv_rows(results_of(setting("no-cache", 1.0, lost=0.0)))[0]
+    assert (row["fidelity"], row["fidelity_lost_high"]) == (22, 0)

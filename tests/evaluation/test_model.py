@@ -139,8 +139,9 @@ def test_the_command_line_says_what_late_stages_pay(run, tmp_path):
     assert report["fidelity"]["psnr"]["value"] < 50 and painter.cache.drop_stages == [25]
     page = files[1].read_text()
     assert page.count("| last 3 left out |") == 2 and "± " in page
+    assert "Painted with the default guidance, without the last 1 stages, seeds from 0; captions drawn" in page
     painter = run(*common, "--cache", "original-cache")
-    assert painter.cache == "original-cache" and "original-cache" in files[1].read_text()
+    assert painter.cache == "original-cache" and "guidance, cache original-cache, seeds" in files[1].read_text()
 
 
 def test_a_single_picture_has_no_interval(run, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hart import sample_prompts
 from hart.evaluation import (
     CANVAS,
     COLOURS,
@@ -62,6 +63,10 @@ def test_captions_with_synonyms_parse_back(scene, seed):
     named = caption.split(f"{scene.style} ")[1].split(" on a")[0]
     assert named in load_objects()[scene.object_index].synonyms
     assert parse_caption(caption) == scene
+
+
+def test_sample_prompts_are_captions_of_the_world():
+    assert [parse_caption(prompt).caption() for prompt in sample_prompts()] == sample_prompts()
 
 
 def test_canonical_captions_are_all_different():

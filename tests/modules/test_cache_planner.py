@@ -15,7 +15,7 @@ from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_planner import CacheProposal, Trial
 from hart.modules.cache_planner.journal import PlanJournal
 from hart.modules.cache_planner.planner import LATENT_MAPS, PlanSettings, confirm
-from hart.modules.cache_planner.prompts import split_prompts
+from hart.modules.cache_planner.prompts import split_prompts, who_judges
 from hart.modules.cache_planner.search import front, refine, to_verify
 from hart.modules.cache_planner.studio import Painted, Studio
 from hart.modules.cache_planner.verify import TIMED_EVERY, Verifier, decibels_of
@@ -169,10 +169,71 @@ def test_presets_that_fit_are_candidates_where_none_are_given(enhanced, quick):
 def test_captions_of_the_embedded_model_are_judged_by_program(quick):
     model = EnhancedHARTForT2I.from_pretrained(embedded_model_path())
     captions = ["a 3d fox on a blue background", "a flat star on a green background"]
-    plan = model.plan_cache(1.0, captions, num_search=1, num_verify=1, num_confirm=1, progress=False, candidates=[])
+    few = {"num_search": 1, "num_verify": 1, "num_confirm": 1, "progress": False, "candidates": []}
+    plan = model.plan_cache(1.0, captions, **few)
     assert plan.judged_by == "program"
     model.set_cache_config(plan.config)
     assert plan.verified[0].pictures == 1
+
+
+def test_on_captions_of_the_embedded_model_the_budget_is_fidelity(quick):
+    model = EnhancedHARTForT2I.from_pretrained(embedded_model_path())
+    few = {"num_search": 1, "num_verify": 2, "num_confirm": 1, "progress": False}
+    plan = model.plan_cache(candidates=[HARTCacheConfig(drop_stages=[256])], **few)
+    assert (plan.judged_by, plan.max_quality_drop, plan.max_fidelity_loss) == ("fidelity", None, 0.5)
+    stopped = plan.verified[0]
+    assert stopped.pictures == 2 and stopped.drop_low < stopped.quality_drop < stopped.drop_high
+    assert CacheProposal.model_validate_json(plan.model_dump_json()) == plan
+    captions = ["a 3d fox on a blue background", "a flat star on a green background"]
+    with pytest.raises(ValueError, match="max_fidelity_loss must be None but for captions of the embedded model"):
+        model.plan_cache(prompts=captions, judge=content, max_fidelity_loss=1.0, **few)
+    assert who_judges(model, ["a cat"], False) == "latent"
+
+
+def settings_of(**given):
+    fixed = {"seed": 0, "num_search": 12, "num_verify": None, "num_confirm": None, "cfg": 4.5, "judge": None}
+    return PlanSettings(**{"max_quality_drop": None, **fixed, "progress": False, **given})
+
+
+def test_the_budget_is_fidelity_where_the_truth_is_known():
+    asked = settings_of()
+    by_fidelity, judged_by = asked.with_budget("program")
+    assert (by_fidelity.budget, judged_by) == (0.5, "fidelity") and by_fidelity.counts("fidelity") == (12, 48, 48)
+    for other in ("latent", "caller"):
+        elsewhere, judged_by = asked.with_budget(other)
+        assert (elsewhere.max_quality_drop, elsewhere.budget, judged_by) == (0.01, 0.01, other)
+    dropping = settings_of(max_quality_drop=0.0)
+    assert dropping.with_budget("program") == (dropping, "program") and dropping.budget == 0
+    given = settings_of(max_fidelity_loss=2)
+    assert given.with_budget("program") == (given, "fidelity") and given.budget == 2
+
+
+def test_by_fidelity_a_setting_is_given_up_when_its_interval_is_above_the_budget(monkeypatch):
+    losses = [3.0, 3.5] * 20
+
+    class Studio:
+        full = SimpleNamespace(device=torch.device("cpu"), latent_to_img=lambda f_hat: f_hat)
+        text_seconds = 0.0
+        plain = [Painted(torch.zeros(1, 3, 2, 2), 2.0)] * len(losses)
+
+        def __init__(self):
+            self.journal = PlanJournal(None, {})
+
+        def paint(self, index, config=None):
+            return Painted(torch.full((1, 3, 2, 2), 0.5 * (config is not None)), 1.0 if config is None else 0.1)
+
+        def prompt(self, index):
+            return [str(index)]
+
+    def scored(index, ours, images):
+        return 20.0 - losses[index] * float(images.max() > 0)
+
+    monkeypatch.setattr("hart.modules.cache_planner.verify._scorer", lambda *_: scored)
+    for budget, pictures, kept in ((1.0, 8, False), (3.2, 40, False), (5.0, 40, True)):
+        verifier = Verifier(Studio(), "verification", "fidelity", None, budget, None, False)
+        found = verifier.verify(trial(1, 0, drop_stages=[64]))
+        assert found.pictures == pictures and found.drop_low < found.quality_drop == pytest.approx(3.25)
+        assert found.worse == pictures and found.kept is kept
 
 
 def test_it_leaves_everything_as_it_was(enhanced, quick):
@@ -389,6 +450,10 @@ def test_decibels_of_two_pictures():
     [
         ({"max_quality_drop": 2}, r"max_quality_drop is 2; allowed is a number from 0 to 1"),
         ({"max_quality_drop": "1%"}, r"max_quality_drop is '1%'"),
+        ({"max_fidelity_loss": -1}, r"max_fidelity_loss must be None or a number from 0 to 100 \(dB\), got -1\."),
+        ({"max_fidelity_loss": True}, r"max_fidelity_loss must be None or a number from 0 to 100 \(dB\), got True\."),
+        ({"max_fidelity_loss": 1, "max_quality_drop": 0.1}, r"must be None beside max_quality_drop=0.1, got 1\."),
+        ({"max_fidelity_loss": 1}, r"max_fidelity_loss must be None but for captions of the embedded model"),
         ({"num_search": 0}, r"num_search is 0; allowed is a whole number from 1"),
         ({"num_verify": True}, r"num_verify is True"),
         ({"num_confirm": 0}, r"num_confirm is 0"),

@@ -54,7 +54,7 @@ class Verification(_OfSettings):
         pictures: how many were painted; fewer than asked where it was given up, and then those most at risk.
         speed_up: median, over some of the pictures, of the full run's time over its own, text and decoder included.
         speed_low, speed_high: its quartiles.
-        quality_drop: mean score of the full run less its own.
+        quality_drop: mean score of the full run less its own; in dB where fidelity is the score.
         drop_low, drop_high: 95% interval of the drop; it has width even where no picture's score changed.
         psnr: median of its pictures to the full run's, in dB; at most 100, for pictures that are the same.
         worse, better: pictures whose score fell, and rose.
@@ -96,7 +96,8 @@ class CacheProposal(BaseModel):
     Args:
         format: version of the JSON.
         settings: the fields of `config`.
-        max_quality_drop, min_psnr: the budget; None: no floor.
+        max_quality_drop, max_fidelity_loss: the budget, a share of the score or dB of fidelity; the other is None.
+        min_psnr: least median PSNR to the full run; None: no floor.
         judged_by: what scored the pictures.
         tried: everything that the search painted, in its order.
         verified: what was painted on other prompts: fastest in the search first, then steps from the fastest kept, then
@@ -110,9 +111,10 @@ class CacheProposal(BaseModel):
     model_config = ConfigDict(extra="forbid")
     format: Literal[3]
     settings: dict[str, Any]
-    max_quality_drop: float
+    max_quality_drop: float | None
+    max_fidelity_loss: float | None = None
     min_psnr: float | None
-    judged_by: Literal["program", "latent", "caller"]
+    judged_by: Literal["fidelity", "program", "latent", "caller"]
     tried: list[Trial]
     verified: list[Verification]
     confirmed: list[Verification]
@@ -137,7 +139,7 @@ class CacheProposal(BaseModel):
 
     @property
     def quality_drop(self) -> float:
-        """Measured on the confirmation's prompts."""
+        """Measured on the confirmation's prompts; in dB where fidelity judged."""
         return 0.0 if self.chosen is None else self.chosen.quality_drop
 
     def to_json(self, path: str | os.PathLike[str]) -> None:

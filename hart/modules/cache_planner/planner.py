@@ -17,7 +17,7 @@ import os
 import platform
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,6 +48,12 @@ FEWEST_JUDGED, MOST_JUDGED, LATENT_MAPS = 20, 500, 32
 bounds, where each picture is right or wrong; latent maps, which differ by degrees, need few.
 """
 
+QUALITY_DROP, FIDELITY_LOSS = 0.01, 0.5
+"""Budgets where the caller gives none: of the score; in dB where fidelity is measured."""
+
+FIDELITY_PICTURES = 48
+"""Pictures of verification and confirmation by fidelity: their mean is known to some 0.2 dB."""
+
 COUNTS = ("num_search", "num_verify", "num_confirm")
 """Pictures of every part, in the order of the parts."""
 
@@ -56,7 +62,7 @@ COUNTS = ("num_search", "num_verify", "num_confirm")
 class PlanSettings:
     """How the planner works, see `EnhancedHARTForT2I.plan_cache`."""
 
-    max_quality_drop: float
+    max_quality_drop: float | None
     seed: int
     num_search: int
     num_verify: int | None
@@ -69,19 +75,51 @@ class PlanSettings:
     encode: Encode | None = None
     kept_apart: Collection[str] = ()
     journal: str | os.PathLike[str] | None = None
+    max_fidelity_loss: float | None = None
 
     def __post_init__(self) -> None:
-        if not is_number(self.max_quality_drop) or not 0 <= self.max_quality_drop <= 1:
-            raise ValueError(f"max_quality_drop is {self.max_quality_drop!r}; allowed is a number from 0 to 1.")
+        drop, loss = self.max_quality_drop, self.max_fidelity_loss
+        if drop is not None and (not is_number(drop) or not 0 <= drop <= 1):
+            raise ValueError(f"max_quality_drop is {drop!r}; allowed is a number from 0 to 1.")
+        if loss is not None and (not is_number(loss) or not 0 <= loss <= SAME_PICTURES_DB):
+            raise ValueError(f"max_fidelity_loss must be None or a number from 0 to 100 (dB), got {loss!r}.")
+        if drop is not None and loss is not None:
+            raise ValueError(f"max_fidelity_loss must be None beside max_quality_drop={drop!r}, got {loss!r}.")
         if self.min_psnr is not None and (not is_number(self.min_psnr) or not 0 <= self.min_psnr <= SAME_PICTURES_DB):
             raise ValueError(f"min_psnr is {self.min_psnr!r}; allowed is None or a number from 0 to 100 (dB).")
         for name in COUNTS:
             if (count := getattr(self, name)) is not None or name == "num_search":
                 check_count(name, count)
 
+    @property
+    def budget(self) -> float:
+        """Most that the mean score may fall: a share, or dB of fidelity."""
+        given = self.max_quality_drop if self.max_fidelity_loss is None else self.max_fidelity_loss
+        return QUALITY_DROP if given is None else given
+
+    def with_budget(self, judged_by: JudgedBy) -> tuple["PlanSettings", JudgedBy]:
+        """These settings with a budget, and who judges by it: fidelity unless a drop of the score was asked for.
+
+        Raises:
+            ValueError: a budget of fidelity where the truth is not known.
+        """
+        if self.max_fidelity_loss is not None and judged_by != "program":
+            raise ValueError(
+                "max_fidelity_loss must be None but for captions of the embedded model without a judge, got "
+                f"{self.max_fidelity_loss!r}."
+            )
+        if self.max_fidelity_loss is not None:
+            return self, "fidelity"
+        if self.max_quality_drop is not None:
+            return self, judged_by
+        if judged_by == "program":
+            return replace(self, max_fidelity_loss=FIDELITY_LOSS), "fidelity"
+        return replace(self, max_quality_drop=QUALITY_DROP), judged_by
+
     def counts(self, judged_by: JudgedBy) -> tuple[int, int, int]:
         """Pictures of search, verification and confirmation."""
-        enough = LATENT_MAPS if judged_by == "latent" else enough_pictures(self.max_quality_drop)
+        by_degrees = {"latent": LATENT_MAPS, "fidelity": FIDELITY_PICTURES}
+        enough = by_degrees[judged_by] if judged_by in by_degrees else enough_pictures(self.budget)
         return self.num_search, self.num_verify or enough, self.num_confirm or enough
 
 
@@ -101,13 +139,13 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
         settings: how.
     """
     begun = time.perf_counter()
-    judged_by = who_judges(model, prompts, settings.judge is not None)
+    settings, judged_by = settings.with_budget(who_judges(model, prompts, settings.judge is not None))
     counts = settings.counts(judged_by)
     parts = split_prompts(model, prompts, counts, settings.seed, settings.kept_apart)
     _warn(settings, judged_by, counts)
     candidates = _candidates(model, settings)
     studios = _studios(model, parts, counts, settings, _identity(model, parts, counts, settings, judged_by))
-    budget = (judged_by, settings.judge, settings.max_quality_drop, settings.min_psnr, settings.progress)
+    budget = (judged_by, settings.judge, settings.budget, settings.min_psnr, settings.progress)
     searching = next(studios)
     tried = search(searching, candidates, settings.progress)
     verifying = next(studios)
@@ -122,6 +160,7 @@ def plan(model: "EnhancedHARTForT2I", prompts: Sequence[str] | None, settings: P
         format=FORMAT,
         settings=(HARTCacheConfig.from_preset("no-cache") if chosen is None else chosen.config).to_dict(),
         max_quality_drop=settings.max_quality_drop,
+        max_fidelity_loss=settings.max_fidelity_loss,
         min_psnr=settings.min_psnr,
         judged_by=judged_by,
         tried=[trial for index, trial in enumerate(tried) if trial not in tried[:index]],
@@ -156,7 +195,9 @@ def confirm(
 
 def _warn(settings: PlanSettings, judged_by: JudgedBy, counts: tuple[int, int, int]) -> None:
     """A score of right or wrong needs many pictures for a small budget; the latent map is no score."""
-    drop, fewest = settings.max_quality_drop, min(counts[1:])
+    if judged_by == "fidelity":
+        return  # differs by degrees, so that few pictures tell
+    drop, fewest = settings.budget, min(counts[1:])
     if judged_by == "latent" and (drop < 1 or settings.min_psnr is None):
         logger.warning(
             "nobody judges these pictures, so that a drop of %g is damage to the latent map and no share of pictures; "
@@ -195,7 +236,7 @@ def _identity(
     judged_by: JudgedBy,
 ) -> dict[str, Any]:
     """What must be equal for a killed plan to go on; judge and reader of prompts the caller must keep the same."""
-    names = ("max_quality_drop", "min_psnr", "seed", "cfg")
+    names = ("max_quality_drop", "max_fidelity_loss", "min_psnr", "seed", "cfg")
     return {
         **{name: getattr(settings, name) for name in names},
         **dict(zip(COUNTS, counts, strict=True)),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-JudgedBy = Literal["program", "latent", "caller"]
+JudgedBy = Literal["fidelity", "program", "latent", "caller"]
 
 
 class PlanPrompts(NamedTuple):

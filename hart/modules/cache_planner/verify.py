@@ -1,7 +1,7 @@
 """The planner's verification and confirmation: settings beside the full run on other prompts, judged one by one."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hart.evaluation import check_pictures, parse_caption
-from hart.evaluation.paired import paired_drop
+from hart.evaluation import check_pictures, fidelity, parse_caption
+from hart.evaluation.paired import mean_interval, paired_drop
 from hart.modules.cache.proposal import Trial, Verification
 from hart.modules.cache_planner.prompts import JudgedBy
 from hart.modules.cache_planner.studio import Painted, Studio, damage_to
@@ -35,6 +35,9 @@ beside so many in all.
 """
 
 
+FEWEST_FOR_DOUBT = 8
+"""By fidelity, a setting may be given up after so many pictures."""
+
 Part = Literal["verification", "confirmation"]
 
 
@@ -44,9 +47,10 @@ class Verifier:
     Args:
         studio: paints the prompts of the verification, or of the confirmation.
         part: "verification" or "confirmation".
-        judged_by: "caller" asks the judge, "program" the embedded model's own check, "latent" goes by the latent map.
+        judged_by: "caller" asks the judge, "program" the embedded model's own check, "fidelity" measures the distance
+            to the true picture, "latent" goes by the latent map.
         judge: of "caller".
-        max_quality_drop, min_psnr: the budget.
+        max_quality_drop, min_psnr: the budget; by fidelity the first is in dB.
         progress: show a bar.
     """
 
@@ -62,6 +66,7 @@ class Verifier:
     ):
         self.studio, self.part, self.progress = studio, part, progress
         self.max_quality_drop, self.min_psnr = max_quality_drop, min_psnr or 0.0
+        self.by_fidelity = judged_by == "fidelity"
         self.score = _scorer(studio, judged_by, judge)
         watch = Stopwatch(studio.full.device)
         self.pictures, self.scores, decoding = [], [], []
@@ -119,9 +124,13 @@ class Verifier:
             decibels.append(decibels_of(to_numpy(images)[0], self.pictures[index]))
             self.losses[index] += scores[-1] < before[-1]
             still_to_win -= 1 - before[-1]
-            if self._is_hopeless(sum(before) - sum(scores) - still_to_win, decibels):
+            if self.by_fidelity:
+                drop = _fidelity_lost(before, scores, prompts)
+                if len(scores) >= FEWEST_FOR_DOUBT and drop[1] > self.max_quality_drop:
+                    break
+            elif self._is_hopeless(sum(before) - sum(scores) - still_to_win, decibels):
                 break
-        drop = paired_drop(before, scores, prompts)
+        drop = _fidelity_lost(before, scores, prompts) if self.by_fidelity else paired_drop(before, scores, prompts)
         return self._found(trial, ratios, before, scores, decibels, drop)
 
     def _decoded(self, painted: Painted) -> Tensor:
@@ -129,8 +138,8 @@ class Verifier:
         return self.studio.full.latent_to_img(painted.f_hat).float().clamp(0, 1)
 
     def _calm(self, index: int) -> float:
-        """How unlikely a picture's verdict is to change."""
-        return self.scores[index] - self.losses[index]
+        """How unlikely a picture's verdict is to change; by fidelity all are alike, and keep their order."""
+        return 0.0 if self.by_fidelity else self.scores[index] - self.losses[index]
 
     def _is_hopeless(self, least_lost: float, decibels: Sequence[float]) -> bool:
         """Whether the budget is out of reach even if all that the full run got wrong came out right from here on."""
@@ -176,11 +185,23 @@ def decibels_of(ours: NDArray[np.uint8], plain: NDArray[np.uint8]) -> float:
 
 
 def _scorer(studio: Studio, judged_by: JudgedBy, judge: Judge | None) -> Callable[[int, Painted, Tensor], float]:
-    """Score of a picture, from 0 to 1: by the caller's judge, by program, or by its likeness to the full run's."""
+    """Score of a picture: its fidelity in dB; else from 0 to 1, by the caller's judge, by program, or by its likeness
+    to the full run's.
+    """
     if judged_by == "latent":
         return lambda index, ours, images: 1 - min(1.0, damage_to(ours, studio.plain[index]))
+    if judged_by == "fidelity":
+        return lambda index, ours, images: float(fidelity(to_numpy(images), studio.prompt(index), ssim=False).psnr[0])
     judging = _shows_its_prompt if judge is None else judge
     return lambda index, ours, images: _checked_score(judging(images, studio.prompt(index)))
+
+
+def _fidelity_lost(
+    before: Sequence[float], after: Sequence[float], prompts: Sequence[Hashable]
+) -> tuple[float, float, float]:
+    """Mean loss in dB with its 95% interval; of pictures of one prompt nobody knows more than that PSNR is capped."""
+    value, low, high = mean_interval([a - b for a, b in zip(before, after, strict=True)], prompts)
+    return value, max(low, -SAME_PICTURES_DB), min(high, SAME_PICTURES_DB)
 
 
 def _checked_score(scores: Sequence[float]) -> float:
