@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hart import HARTCacheConfig, HARTPipeline
+from hart import HARTPipeline
 from hart.evaluation import Scene, draw_scenes, evaluate_pictures
 from hart.evaluation.fidelity import Fidelity, fidelity, has_ssim
+from hart.modules.cache_config import HARTCacheConfig
 from hart.utils import grid, save_png, to_pil
 from training.assemble import Sampling, assemble, sampling_of
 from training.common import EMBEDDED
