@@ -1,102 +1,109 @@
-"""What every training script shares: run folders, logs, checkpoints, learning-rate schedule."""
+"""What every training script shares: run folders, where to run, logs, files that are whole."""
 
+import argparse
 import json
-import math
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from hart.utils.devices import default_device, parse_device
+from hart.utils.files import written_beside
 
 RUNS = Path(__file__).parent / "runs"
 EMBEDDED = Path(__file__).parent.parent / "hart" / "assets" / "embedded"
+BACKGROUND_NICENESS = 15
 
 
-def cosine_schedule(step: int, total: int, warmup: int, floor: float = 0.0) -> float:
-    """Factor on the learning rate: linear warm-up, then one cosine down to `floor`, by step and never by clock."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments `--device` and `--background`, read by `chosen_device`."""
+    parser.add_argument("--device", help="cuda, cuda:N, mps or cpu; default: the best there is")
+    parser.add_argument("--background", action="store_true", help="one thread at low priority, beside other work")
+
+
+def chosen_device(arguments: argparse.Namespace) -> torch.device:
+    """Take `--device` and `--background` out of the arguments, and follow them.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine has not.
+    """
+    device, background = arguments.__dict__.pop("device"), arguments.__dict__.pop("background")
+    if background:
+        torch.set_num_threads(1)
+        os.nice(BACKGROUND_NICENESS)
+    return default_device() if device is None else parse_device(device)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 for matrix products, as each device type does it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def draw_places(chances_N: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Places [count] drawn by their chances [N]; unlike `torch.multinomial` it never makes the host wait."""
+    cumulative_N = chances_N.cumsum(0)
+    drawn = torch.rand(count, generator=generator, device=chances_N.device) * cumulative_N[-1]
+    return torch.searchsorted(cumulative_N, drawn, right=True).clamp_max(len(chances_N) - 1)
+
+
+def tokenizer_folder(run: Path) -> Path:
+    """The tokenizer of a run: its own, else the one that ships."""
+    own = run / "tokenizer"
+    return own if own.is_dir() else EMBEDDED / "tokenizer"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write beside the old file, then replace it: an interrupt never loses the last checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with written_beside(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
 
+def swap_folder(fresh: Path, folder: Path) -> None:
+    """Put a whole new folder in the place of another."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 class Log:
-    """Appends one JSON line per record to `losses.jsonl` and echoes it; seconds go on after a resume."""
+    """Appends one JSON line per record to `losses.jsonl` and echoes it; seconds go on after a resume.
+
+    A line that the disk has no room for is only echoed: training goes on.
+    """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "losses.jsonl"
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        self.start = time.monotonic() - (json.loads(lines[-1])["seconds"] if lines else 0.0)
+        self.start = time.monotonic() - last_seconds(self.path)
 
     def __call__(self, **record: Any) -> None:
         record["seconds"] = round(time.monotonic() - self.start, 1)
         line = json.dumps(record)
-        with self.path.open("a") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            print(f"the log cannot be written ({error}); training goes on", flush=True)
         print(line, flush=True)
 
 
-class MuonAdamW:
-    """Muon on the weights of hidden layers, AdamW on everything else, with one learning-rate factor for both.
-
-    Convolution kernels are trained as matrices [out, in*kh*kw]. At 150 steps of the tokenizer Muon had reached
-    15.0 dB where AdamW alone was at 11.4 dB.
-
-    Args:
-        module: what to train; parameters without `requires_grad` are left out.
-        hidden: names of the parameters that Muon gets.
-        muon_rate, adam_rate: peak learning rates.
-        betas: of AdamW.
-    """
-
-    def __init__(
-        self, module: nn.Module, hidden: set[str], muon_rate: float, adam_rate: float, betas: tuple[float, float]
-    ):
-        named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.hidden = [p for name, p in named.items() if name in hidden]
-        self.matrices = [_as_matrix(p.detach()) for p in self.hidden]  # share memory with the parameters
-        others = [p for name, p in named.items() if name not in hidden]
-        self.muon = torch.optim.Muon(self.matrices, lr=muon_rate, weight_decay=0.01, momentum=0.9)
-        self.adam = torch.optim.AdamW(others, lr=adam_rate, betas=betas, weight_decay=0.01)
-        self.rates = (muon_rate, adam_rate)
-        self.parameters = list(named.values())
-
-    def step(self, factor: float, clip: float = 1.0) -> None:
-        """One update at `factor` times the peak rates, then clear the gradients."""
-        nn.utils.clip_grad_norm_(self.parameters, clip)
-        for optimizer, rate in zip((self.muon, self.adam), self.rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
-        for matrix, parameter in zip(self.matrices, self.hidden, strict=True):
-            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
-        self.muon.step()
-        self.adam.step()
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
-
-
-def _as_matrix(kernel: Tensor) -> Tensor:
-    """A kernel [out, in, kh, kw], channels last in memory, as a matrix [out, kh*kw*in]; a matrix stays itself."""
-    return kernel if kernel.ndim == 2 else kernel.permute(0, 2, 3, 1).flatten(1)
+def last_seconds(path: Path) -> float:
+    """Seconds of a log's last whole line; a line that was cut short is passed over."""
+    for line in reversed(path.read_text().splitlines() if path.exists() else []):
+        try:
+            return json.loads(line)["seconds"]
+        except ValueError:
+            continue
+    return 0.0

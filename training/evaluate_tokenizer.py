@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.utils import grid, save_png, to_pil
+from training.common import add_device_arguments, chosen_device
 from training.data import compose_batch, held_out_scenes, load_sprites
-from training.latents import load_shipped_tokenizer
+from training.latents import load_tokenizer
 from training.stream import to_tensor
 from training.train_tokenizer import psnr
 
@@ -22,9 +24,8 @@ SHOWN_STAGES = (5, 7, 9)
 
 
 @torch.no_grad()
-def reconstructions(images: Tensor) -> tuple[list[Tensor], Tensor]:
+def reconstructions(images: Tensor, vae: HARTAutoEncoder) -> tuple[list[Tensor], Tensor]:
     """Pictures after each stage from codes alone (no phi at the last, as in generation), and the continuous one."""
-    vae = load_shipped_tokenizer()
     f = vae.img_to_latent(images)
     f_hat, pictures = torch.zeros_like(f), []
     for _, _, part in vae.quantize.residual_stages(f, vae.quantize.v_patch_nums, phi_at_last=False):
@@ -37,11 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=128)
     parser.add_argument("--sheet", type=Path, default=Path("outputs/tokenizer.png"))
+    add_device_arguments(parser)
     arguments = parser.parse_args()
+    device = chosen_device(arguments)
     scenes = held_out_scenes()
     chosen = np.random.default_rng(5).choice(len(scenes), arguments.pictures, replace=False)
-    images = to_tensor(compose_batch([scenes[i] for i in chosen], load_sprites()))
-    stages, continuous = reconstructions(images)
+    images = to_tensor(torch.from_numpy(compose_batch([scenes[i] for i in chosen], load_sprites())).to(device))
+    stages, continuous = reconstructions(images, load_tokenizer().to(device))
     after = [round(psnr(picture, images), 2) for picture in stages]
     report = {
         "pictures": arguments.pictures,

@@ -3,7 +3,7 @@
 Shards of 1,000 scenes go to `training/runs/latents`; those that are there already are not encoded again, unless another
 tokenizer made them.
 
-All big scenes and, of each small object, two of its five places, so that encoding takes minutes.
+All big scenes and, of each small object, both of its places.
 """
 
 import argparse
@@ -16,7 +16,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc
-from training.common import EMBEDDED, RUNS, load_checkpoint, save_checkpoint
+from training.common import (
+    EMBEDDED,
+    RUNS,
+    add_device_arguments,
+    autocast,
+    chosen_device,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.data import COLOURS, STYLES, Scene, compose_batch, is_held_out, load_objects, load_sprites
 from training.stream import to_tensor
 
@@ -27,8 +35,8 @@ SHARD_SIZE = 1000
 LATENTS = RUNS / "latents.pt"
 
 
-def load_shipped_tokenizer() -> HARTAutoEncoder:
-    return HARTAutoEncoderWithDisc.from_pretrained(EMBEDDED / "tokenizer", dtype=torch.float32).vae.eval()
+def load_tokenizer(folder: Path = EMBEDDED / "tokenizer") -> HARTAutoEncoder:
+    return HARTAutoEncoderWithDisc.from_pretrained(folder, dtype=torch.float32).vae.eval()
 
 
 def chosen_scenes(places: int, seed: int = 0) -> list[Scene]:
@@ -47,15 +55,15 @@ def chosen_scenes(places: int, seed: int = 0) -> list[Scene]:
 
 @torch.no_grad()
 def encode(vae: HARTAutoEncoder, scenes: list[Scene], batch_size: int = 32) -> Tensor:
-    """Latents [N, c, P, P] in float16."""
-    sprites, parts = load_sprites(), []
+    """Latents [N, c, P, P] in float16 on the CPU, computed where the tokenizer is."""
+    sprites, parts, device = load_sprites(), [], next(vae.parameters()).device
     vae.to(memory_format=torch.channels_last)
     for start in tqdm(range(0, len(scenes), batch_size), desc="encoding", mininterval=20):
-        img = to_tensor(compose_batch(scenes[start : start + batch_size], sprites))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        img = to_tensor(torch.from_numpy(compose_batch(scenes[start : start + batch_size], sprites)).to(device))
+        with autocast(device):
             h = vae.encoder(img)
         parts.append(vae.quant_conv(h.float()).half())
-    return torch.cat(parts)
+    return torch.cat(parts).cpu()
 
 
 def scene_to_row(scene: Scene) -> list[int]:
@@ -82,7 +90,7 @@ def encoder_digest(vae: HARTAutoEncoder) -> str:
     for name, tensor in sorted(vae.state_dict().items()):
         if name.startswith(("encoder.", "quant_conv.")):
             digest.update(name.encode())
-            digest.update(tensor.float().contiguous().numpy().tobytes())
+            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -121,14 +129,22 @@ def load_latents(vae: HARTAutoEncoder, folder: Path = SHARDS, single: Path = LAT
     return torch.cat([part["latents"] for part in parts]), [row_to_scene(row) for row in rows]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--places", type=int, default=2, help="places of each small object, 0 to 2")
-    scenes = chosen_scenes(parser.parse_args().places)
+def encode_all(
+    vae: HARTAutoEncoder, places: int = len(CORNERS), folder: Path = SHARDS, most: int | None = None
+) -> None:
+    """Make the shards of the training scenes, of `most` at most; those that are there stay."""
+    scenes = chosen_scenes(places)
     # Shuffled, so that any prefix is a fair sample and an interrupt costs little.
     order = np.random.default_rng(1).permutation(len(scenes))
-    scenes = [scenes[i] for i in order]
-    save_shards(load_shipped_tokenizer(), scenes)
+    save_shards(vae, [scenes[i] for i in order[:most]], folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--places", type=int, default=len(CORNERS), help="places of each small object, 0 to 2")
+    add_device_arguments(parser)
+    arguments = parser.parse_args()
+    encode_all(load_tokenizer().to(chosen_device(arguments)), arguments.places)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ continuous latent.
 
 import argparse
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +17,16 @@ from torch.nn import functional as F
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderConfig, HARTHybridQuantizer
 from hart.modules.models.autoencoder.quantize.phi import PhiConv
-from training.common import RUNS, Log, MuonAdamW, cosine_schedule, load_checkpoint, save_checkpoint
+from training.budget import add_budget_arguments, budget_from
+from training.common import RUNS, add_device_arguments, autocast, chosen_device, draw_places
+from training.loop import Training
+from training.optimizer import MuonAdamW
 from training.stream import TrainingScenes
 
 
 @dataclass
 class Settings:
-    steps: int = 650
-    quantise_from: int = 300
+    quantise_from: float = 0.46  # share of the budget
     batch_size: int = 16
     learning_rate: float = 2e-3
     muon_rate: float = 0.02
@@ -39,7 +43,7 @@ class Codebook:
 
     def __init__(self, quantizer: HARTHybridQuantizer, decay: float = 0.95):
         self.quantizer, self.decay = quantizer, decay
-        self.count_V = torch.ones(quantizer.vocab_size)
+        self.count_V = quantizer.embedding.weight.new_ones(quantizer.vocab_size)
         self.sum_VC = quantizer.embedding.weight.detach().clone()
 
     @torch.no_grad()
@@ -49,9 +53,10 @@ class Codebook:
         self.count_V.lerp_(count, 1 - self.decay)
         self.sum_VC.lerp_(total, 1 - self.decay)
         dead = self.count_V < 0.02 * self.count_V.mean()
-        fresh = vectors_NC[torch.multinomial(weight_N, len(dead), replacement=True)][dead]
+        fresh = vectors_NC[draw_places(weight_N, len(dead))]
         mean = self.count_V.mean()
-        self.sum_VC[dead], self.count_V[dead] = fresh * mean, mean
+        self.sum_VC = torch.where(dead[:, None], fresh * mean, self.sum_VC)
+        self.count_V = torch.where(dead, mean, self.count_V)
         self.quantizer.embedding.weight.copy_(self.sum_VC / self.count_V[:, None].clamp_min(1e-6))
 
 
@@ -62,7 +67,7 @@ def quantise(quantizer: HARTHybridQuantizer, f: Tensor, codebook: Codebook | Non
     for idx, rest, part in quantizer.residual_stages(target, quantizer.v_patch_nums, phi_at_last=False):
         side = idx.shape[-1]
         z = F.adaptive_avg_pool2d(rest.detach(), side).permute(0, 2, 3, 1).flatten(0, 2)
-        seen.append((z, idx.flatten(), torch.full((len(z),), 1 / side)))
+        seen.append((z, idx.flatten(), z.new_full((len(z),), 1 / side)))
         f_hat = f_hat + part
         loss = loss + F.mse_loss(f_hat, target) + 0.25 * F.mse_loss(f_hat.detach(), f)
     if codebook:
@@ -103,34 +108,60 @@ def psnr(out: Tensor, img: Tensor) -> float:
     return float(-10 * torch.log10(mse.clamp_min(1e-10)).mean())
 
 
-class TokenizerTraining:
-    def __init__(self, settings: Settings, run: str):
-        torch.manual_seed(settings.seed)
-        self.settings, self.folder = settings, RUNS / run
-        fields = {
-            k: v
-            for k, v in asdict(settings).items()
-            if k in ("vocab_size", "z_channels", "ch", "ch_mult", "norm_groups")
-        }
-        self.model = HARTAutoEncoder(HARTAutoEncoderConfig(quantizer_type="var_hybrid", **fields))
+class TokenizerTraining(Training):
+    """A tokenizer in training; see `Training`."""
+
+    digits = 4
+    optional = frozenset({"codebook.count", "codebook.sum"})
+
+    def __init__(self, settings: Settings, folder: Path, device: torch.device, compiled: bool = False):
+        super().__init__(settings, folder, device, compiled)
+        self.codebook: Codebook | None = None
+        self.model = build_tokenizer_model(asdict(settings))
         start_as_identity(self.model)
-        self.model.to(memory_format=torch.channels_last)
+        self.model.to(device, memory_format=torch.channels_last)
         self.model.quantize.embedding.requires_grad_(False)
         self.optimizer = MuonAdamW(
             self.model, hidden_kernels(self.model), settings.muon_rate, settings.learning_rate, betas=(0.9, 0.98)
         )
-        self.codebook: Codebook | None = None
-        self.data = TrainingScenes(seed=settings.seed, big_share=0.6)
+        self.data = TrainingScenes(settings.seed, big_share=0.6, device=device)
         self.test = self.data.held_out_batch(32)
-        self.log = Log(self.folder)
-        self.step = 0
+        self._resume()
+
+    def _resume(self) -> None:
+        tensors = self.load()
+        if tensors is None:
+            return
+        if "codebook.sum" in tensors:
+            self.codebook = Codebook(self.model.quantize, decay=0.97)
+            self.codebook.count_V = tensors.pop("codebook.count").to(self.device)
+            self.codebook.sum_VC = tensors.pop("codebook.sum").to(self.device)
+        self.model.load_state_dict(tensors)
+        self.data.reseed(self.settings.seed, self.step)  # other samples than those seen since the start
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model
+
+    @property
+    def batch_size(self) -> int:
+        return self.settings.batch_size
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = dict(self.model.state_dict())
+        if self.codebook:
+            tensors |= {"codebook.count": self.codebook.count_V, "codebook.sum": self.codebook.sum_VC}
+        return tensors
+
+    def to_compile(self) -> list[nn.Module]:
+        return [self.model.encoder, self.model.decoder]
 
     def latent_to_picture(self, f: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(self.device):
             return self.model.decoder(self.model.post_quant_conv(f)).float()
 
     def latent(self, img: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(self.device):
             h = self.model.encoder(img)
         return self.model.quant_conv(h.float())
 
@@ -140,13 +171,16 @@ class TokenizerTraining:
         with torch.no_grad():
             latents = [self.latent(self.data.batch(batch_size)) for _ in range(num_batches)]
             flat = torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in latents])
-            weight.copy_(flat[torch.randperm(len(flat))[: len(weight)]] * torch.rand(len(weight), 1))
+            chosen = torch.randperm(len(flat), device=self.device)[: len(weight)]
+            weight.copy_(flat[chosen] * torch.rand(len(weight), 1, device=self.device))
             self.codebook = Codebook(self.model.quantize, decay=0.8)
             for round_index in range(rounds):
                 quantise(self.model.quantize, latents[round_index % len(latents)], self.codebook)
             self.codebook.decay = 0.97
 
-    def train_step(self) -> dict[str, float]:
+    def backward(self, share: float) -> dict[str, Tensor]:
+        if share >= self.settings.quantise_from and self.codebook is None:
+            self.start_codebook()
         img = self.data.batch(self.settings.batch_size)
         f = self.latent(img)
         loss = 0.1 * unit_variance_penalty(f)
@@ -158,16 +192,16 @@ class TokenizerTraining:
             straight_through = f + (f_hat - f).detach() + (f_hat - f_hat.detach())
             decoded = torch.cat([straight_through[:half], f[half:]])
             loss = loss + 0.2 * code_loss
-            losses["code_mse"] = float(code_loss.detach())
+            losses["code_mse"] = code_loss
         else:
-            decoded = f + torch.randn_like(f) * 0.1 * torch.rand(len(f), 1, 1, 1)
+            decoded = f + torch.randn_like(f) * 0.1 * torch.rand(len(f), 1, 1, 1, device=f.device)
         rec = reconstruction_loss(self.latent_to_picture(decoded), img)
         (loss + rec).backward()
-        self.optimizer.step(cosine_schedule(self.step, self.settings.steps, warmup=20))
-        return losses | {"reconstruction": float(rec.detach()), "penalty": float(loss.detach())}
+        return losses | {"reconstruction": rec, "penalty": loss}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float | list[float]]:
+        self.model.eval()
         f = self.latent(self.test)
         scores: dict[str, float | list[float]] = {
             "psnr_continuous": round(psnr(self.latent_to_picture(f), self.test), 2)
@@ -183,57 +217,30 @@ class TokenizerTraining:
             residual = f - f_hat
             scores["residual_std"] = round(float(residual.std()), 3)
             scores["residual_99"] = round(float(residual.abs().flatten()[::7].quantile(0.99)), 3)
+        self.model.train()
         return scores
 
-    def state(self) -> dict:
-        codebook = {"count": self.codebook.count_V, "sum": self.codebook.sum_VC} if self.codebook else {}
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "codebook": codebook,
-            "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.settings).items()},
-        }
 
-    def resume(self) -> None:
-        state = load_checkpoint(self.folder / "last.pt")
-        if state is None:
-            return
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        # Other samples than those seen since the start.
-        self.data.reseed(self.settings.seed, self.step)
-        torch.manual_seed(self.settings.seed + self.step)
-        if state["codebook"]:
-            self.codebook = Codebook(self.model.quantize, decay=0.97)
-            self.codebook.count_V, self.codebook.sum_VC = state["codebook"]["count"], state["codebook"]["sum"]
-
-    def run(self) -> None:
-        self.resume()
-        while self.step < self.settings.steps:
-            if self.step >= self.settings.quantise_from and self.codebook is None:
-                self.start_codebook()
-            losses = self.train_step()
-            self.step += 1
-            if self.step % 10 == 0:
-                self.log(step=self.step, **{name: round(value, 4) for name, value in losses.items()})
-            if self.step % 150 == 0 or self.step == self.settings.steps:
-                self.model.eval()
-                self.log(step=self.step, **self.evaluate())
-                self.model.train()
-                save_checkpoint(self.folder / "last.pt", self.state())
+def build_tokenizer_model(settings: dict[str, Any]) -> HARTAutoEncoder:
+    """An autoencoder of the size that a run's settings name."""
+    names = ("vocab_size", "z_channels", "ch", "ch_mult", "norm_groups")
+    return HARTAutoEncoder(
+        HARTAutoEncoderConfig(quantizer_type="var_hybrid", **{name: settings[name] for name in names})
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="tokenizer", help="folder under training/runs")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--quantise_from", type=int, default=Settings.quantise_from)
+    parser.add_argument("--out", type=Path, default=RUNS / "tokenizer", help="folder to write to and go on from")
+    parser.add_argument("--quantise_from", type=float, default=Settings.quantise_from, help="share of the budget")
     parser.add_argument("--batch_size", type=int, default=Settings.batch_size)
+    parser.add_argument("--compile", action="store_true", help="compile encoder and decoder")
+    add_device_arguments(parser)
+    add_budget_arguments(parser, steps=650)
     arguments = parser.parse_args()
-    run = arguments.__dict__.pop("run")
-    TokenizerTraining(Settings(**vars(arguments)), run).run()
+    device, limits = chosen_device(arguments), budget_from(arguments)
+    settings = Settings(quantise_from=arguments.quantise_from, batch_size=arguments.batch_size)
+    TokenizerTraining(settings, arguments.out, device, arguments.compile).run(**limits)
 
 
 if __name__ == "__main__":

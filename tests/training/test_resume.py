@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderConfig
-from training import latents
-from training.common import Log
-from training.stream import TrainingScenes
+from training import latents, stream
+from training.common import Log, last_seconds
+from training.data import training_scenes
 
 
 def test_the_log_counts_seconds_on(tmp_path):
@@ -91,9 +91,16 @@ def test_a_single_file_of_all_latents_still_loads(tmp_path):
 
 
 def test_reseeded_scenes_depend_on_seed_and_step(monkeypatch):
-    monkeypatch.setattr("training.stream.load_sprites", lambda: None)
-    data, draws = TrainingScenes(seed=0, big_share=0.5), []
+    scenes = training_scenes()[:6]
+    monkeypatch.setattr(stream, "training_scenes", lambda: scenes)
+    data, draws = stream.TrainingScenes(seed=0, big_share=0.5), []
     for step in (150, 300, 150):
         data.reseed(0, step)
-        draws.append(data.rng.random())
-    assert draws[0] == draws[2] != draws[1]
+        draws.append(data.batch(8))
+    assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
+
+
+def test_a_log_line_cut_short_is_passed_over(tmp_path):
+    lines = [json.dumps({"step": 1, "seconds": 70.0}), '{"step": 2, "sec']
+    (tmp_path / "losses.jsonl").write_text("\n".join(lines))
+    assert last_seconds(tmp_path / "losses.jsonl") == 70

@@ -1,73 +1,54 @@
-"""Both trainings at tiny sizes: a few steps, a stop, and on from there."""
+"""The tokenizer's training at tiny size: a few steps, a stop, and on from there, into a folder that loads."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from hart.evaluation import load_sprites
-from training import latents, stream, train_tokenizer, train_transformer
+from hart.modules.models.autoencoder import HARTAutoEncoderWithDisc
+from tests.training.toys import CPU, PEAK_SIZE
+from training import stream, train_tokenizer
+from training.data import training_scenes
+from training.export_tokenizer import export_tokenizer
 from training.train_tokenizer import TokenizerTraining
-from training.train_transformer import TransformerTraining
 
-TOKENIZER = train_tokenizer.Settings(steps=2, quantise_from=1, batch_size=2, vocab_size=64, z_channels=4, ch=4)
-TRANSFORMER = train_transformer.Settings(
-    steps=2, full_every=2, coarse_stages=3, coarse_batch=2, full_batch=2, kept_tokens=4, depth=1, embed_dim=32,
-    num_heads=2, diff_width=16, diff_depth=1,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def sprites():
-    return load_sprites()
+SETTINGS = train_tokenizer.Settings(quantise_from=0.5, batch_size=2, vocab_size=64, z_channels=4, ch=4)
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path, sprites):
-    """Runs in a temporary folder, artwork of the package, latents of noise, few held-out pictures."""
-    scenes = latents.chosen_scenes(places=1)[:6]
-    for module in (train_tokenizer, train_transformer):
-        monkeypatch.setattr(module, "RUNS", tmp_path)
-    for module in (stream, latents):
-        monkeypatch.setattr(module, "load_sprites", lambda: sprites)
-    monkeypatch.setattr(train_transformer, "load_latents", lambda vae: (torch.randn(6, 16, 16, 16), scenes))
-    monkeypatch.setattr(TransformerTraining.prepare_held_out, "__defaults__", (1,))
+def small(monkeypatch):
+    """Few pictures and a short start of the codebook."""
+    monkeypatch.setattr(stream, "training_scenes", lambda: training_scenes()[:6])
     monkeypatch.setattr(TokenizerTraining.start_codebook, "__defaults__", (2, 2, 2))
-    held_out_batch = stream.TrainingScenes.held_out_batch
+    held_out_batch, batch = stream.TrainingScenes.held_out_batch, stream.TrainingScenes.batch
     monkeypatch.setattr(stream.TrainingScenes, "held_out_batch", lambda self, size: held_out_batch(self, 1))
-    # Tensors are so small that threads would mostly wait for each other.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    monkeypatch.setattr(stream.TrainingScenes, "batch", lambda self, size: batch(self, min(size, 2)))
 
 
-def records(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("training", "settings", "module", "score"),
-    [
-        (TokenizerTraining, TOKENIZER, "model", "psnr_after_stage"),
-        (TransformerTraining, TRANSFORMER, "all", "held_out"),
-    ],
-)
-def test_a_run_stops_and_goes_on(tmp_path, training, settings, module, score):
-    first = training(settings, "run")
-    before = {name: value.clone() for name, value in getattr(first, module).state_dict().items()}
-    first.run()
-    after = getattr(first, module).state_dict()
-    assert first.step == 2 and any(not torch.equal(value, before[name]) for name, value in after.items())
+def test_a_tokenizer_stops_goes_on_and_is_exported(tmp_path):
+    first = TokenizerTraining(SETTINGS, tmp_path / "run", CPU)
+    before = {name: value.clone() for name, value in first.model.state_dict().items()}
+    assert first.run(steps=2, log_every=1, peak_size=PEAK_SIZE)
+    after = first.model.state_dict()
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
     assert all(torch.isfinite(value).all() for value in after.values())
 
-    second = training(replace(settings, steps=3), "run")
-    second.resume()
-    assert second.step == 2
-    resumed = getattr(second, module).state_dict()
-    assert all(torch.equal(value, resumed[name]) for name, value in after.items())
-    second.run()
-    assert second.step == 3
-    assert [record["step"] for record in records(tmp_path / "run") if score in record] == [2, 3]
+    second = TokenizerTraining(SETTINGS, tmp_path / "run", CPU)
+    assert second.step == 2 and second.codebook is not None
+    for name, value in second.model.state_dict().items():
+        torch.testing.assert_close(value, after[name], rtol=1e-3, atol=1e-4)
+    assert second.run(steps=3, log_every=1, peak_size=PEAK_SIZE)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "losses.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "psnr_after_stage" in line] == [2, 3]
+    assert "code_mse" not in lines[0] and "code_mse" in lines[1] and lines[0]["samples_per_second"] > 0
+
+    done = export_tokenizer(tmp_path / "run", tmp_path / "tokenizer", CPU)
+    assert done.scale == pytest.approx(0.6 / done.quantile)
+    loaded = HARTAutoEncoderWithDisc.from_pretrained(tmp_path / "tokenizer", dtype=torch.float32).vae
+    weight = second.model.quant_conv.weight.half().float() * done.scale
+    torch.testing.assert_close(loaded.quant_conv.weight, weight, rtol=2e-3, atol=1e-4)
+
+
+def test_a_folder_without_an_export_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"run must be a folder with an export of `training\.train_tokenizer`, got"):
+        export_tokenizer(tmp_path / "nowhere", tmp_path / "tokenizer", CPU)

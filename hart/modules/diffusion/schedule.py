@@ -171,8 +171,16 @@ class DiffusionSchedule:
         Args:
             steps_R: [R] int64 steps of this process.
         """
-        table = torch.from_numpy(self.table.astype(np.float32)).to(steps_R.device)
+        # Kept per device: a copy at every call would make the host wait for the device.
+        if (table := self._on_device.get(steps_R.device)) is None:
+            table = torch.from_numpy(self.table.astype(np.float32)).to(steps_R.device)
+            self._on_device[steps_R.device] = table
         return StepConstants(*table[steps_R].split(1, dim=1))
+
+    @cached_property
+    def _on_device(self) -> dict[torch.device, Tensor]:
+        """`table` in float32, by device."""
+        return {}
 
     @cached_property
     def table(self) -> FloatTable:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hart.modules.networks.rope import rotate
-from hart.modules.networks.stage import Stage
+from hart.modules.networks.stage import Span, Stage
 
 MAX_LOG_SCALE = math.log(100)
 
@@ -92,7 +92,10 @@ class SelfAttention(nn.Module):
         if stage.kv is not None:
             k, v = stage.kv.append(self.index, k, v)
         dropout = self.attn_drop if self.training else 0.0
-        out = attend(q, k, v, stage.mask, dropout, self.scale)
+        if stage.spans:
+            out = attend_spans(q, k, v, stage.spans, dropout, self.scale)
+        else:
+            out = attend(q, k, v, stage.mask, dropout, self.scale)
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
 
 
@@ -108,3 +111,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float,
             scores = scores.masked_fill(~mask, -math.inf)
         return scores.softmax(dim=-1) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
+
+
+def attend_spans(q: Tensor, k: Tensor, v: Tensor, spans: tuple[Span, ...], dropout: float, scale: float) -> Tensor:
+    """`attend` span by span: what a span never sees is not computed, and most spans need no mask."""
+    queries = q.split([span.stop - span.start for span in spans], dim=2)
+    parts = [
+        attend(part, k[:, :, : span.stop], v[:, :, : span.stop], span.mask, dropout, scale)
+        for part, span in zip(queries, spans, strict=True)
+    ]
+    return torch.cat(parts, dim=2)

@@ -1,12 +1,26 @@
 """What the blocks need to know about the stage whose tokens they are given; one object per stage, none on modules."""
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from torch import Tensor
 
 from hart.modules.cache.branch_cache import NoCache
 from hart.modules.networks.kv_cache import KVCache
 from hart.modules.networks.rope import Rope
+
+
+class Span(NamedTuple):
+    """Queries `start` to `stop` of a training sequence, which see the keys before `stop`.
+
+    Args:
+        start, stop: token range.
+        mask: bool [1, 1, stop - start, stop], True where attended; None where the whole span sees every such key.
+    """
+
+    start: int
+    stop: int
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -19,6 +33,7 @@ class Stage:
         kv: keys and values of earlier tokens; None in training.
         condition_RC: pooled text [R, C] for AdaLN and the shared table; None without them.
         mask: bool attention mask [1, 1, n, n], True where attended; training only.
+        spans: instead of a mask, the sequence cut into spans that see no later key; training only.
         cache: the stage cache that decides which branches are computed.
     """
 
@@ -27,6 +42,7 @@ class Stage:
     kv: KVCache | None = None
     condition_RC: Tensor | None = None
     mask: Tensor | None = None
+    spans: tuple[Span, ...] = ()
     cache: NoCache = field(default_factory=NoCache)
 
     def select(self, index_Rn: Tensor) -> "Stage":
