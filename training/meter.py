@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hart.benchmark.matrix_peak import matrix_product_peak
+from benchmarks.matrix_peak import matrix_product_peak
 from hart.utils.timing import Stopwatch
 
 PEAK_REPEATS = 3
