@@ -14,6 +14,8 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 # From the top of the house down: a file may import its own layer and those below it.
 LAYERS = (
     ("examples",),
+    ("hart.demo", "hart.serve"),
+    ("hart.settings",),
     ("hart.benchmark",),
     ("hart.evaluation.__main__",),
     ("hart.compare",),
