@@ -18,7 +18,7 @@ LAYERS = (
     ("hart.settings",),
     ("hart.benchmark",),
     ("hart.evaluation.__main__",),
-    ("hart.compare",),
+    ("hart.compare", "hart.token_maps"),
     ("hart.pipeline", "hart.pipeline_folders", "hart.pipeline_output"),
     ("hart.modules.enhanced_hart",),
     ("hart.modules.cache_benchmark", "hart.modules.cache_calibration", "hart.modules.cache_planner"),
