@@ -30,7 +30,9 @@ def launch_options() -> dict[str, Any]:
     style = files("hart.demo").joinpath("style.css").read_text(encoding="utf-8")
     return {
         "css": style,
-        "theme": gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "theme": gr.themes.Default(
+            primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
         "footer_links": [],
         "share": False,
         "ssr_mode": False,
@@ -79,7 +81,9 @@ class Page:
         gr.Examples([[text] for text in sample_prompts()], [self.prompt], label="Prompts to try", elem_id="examples")
         names = list(self.studio.choices)
         with gr.Row(elem_id="actions"):
-            self.setting = gr.Dropdown(names, value=names[0], label="Cache setting", scale=3, min_width=200, elem_id="setting")
+            self.setting = gr.Dropdown(
+                names, value=names[0], label="Cache setting", scale=3, min_width=200, elem_id="setting"
+            )
             self.paint = gr.Button("Paint", variant="primary", scale=2, min_width=120, elem_id="paint")
             self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=80, elem_id="stop")
         with gr.Accordion("Guidance and seed", open=False, elem_id="more"), gr.Row(elem_id="seeds"):

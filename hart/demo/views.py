@@ -62,7 +62,7 @@ def progress(pair: Pair) -> str:
 
 def caption(painting: Painting) -> str:
     """Name a picture and say what it took."""
-    seconds = "" if painting.seconds is None else f"{painting.seconds:.2f} s"
+    seconds = "" if painting.seconds is None else f"{painting.seconds:.2f}&nbsp;s"
     return named(painting, seconds)
 
 
