@@ -24,7 +24,7 @@ from hart.pipeline import HARTPipeline
 from hart.utils.files import write_whole
 from hart.utils.memory import PeakMemory
 
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a yellow background"
 MODES: dict[str, dict[str, Any] | None] = {
     "eager": None,
     "compile": {},

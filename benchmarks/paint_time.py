@@ -16,7 +16,7 @@ from hart.benchmark.painter import full_flops
 from hart.modules.cache_benchmark import timed
 from hart.pipeline import HARTPipeline
 
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a yellow background"
 
 
 def paint_times(pipe: HARTPipeline, prompts: list[str]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 Example:
     >>> from hart.evaluation import evaluate_pictures, parse_caption
-    >>> scene = parse_caption("a small 3d fox on an orange background at the top left")
+    >>> scene = parse_caption("a small 3d fox on a yellow background at the top right")
     >>> evaluate_pictures([image], [scene])["overall"]["share"]  # image: [H, H, 3]
 """
 
+from hart.evaluation.artwork import load_sprites, read_sprites, true_picture, true_pictures
 from hart.evaluation.checker import (
     ATTRIBUTES,
     PictureCheck,
@@ -14,6 +15,7 @@ from hart.evaluation.checker import (
     evaluate_pictures,
     tabulate,
 )
+from hart.evaluation.fidelity import MEASURES, Fidelity, compare_settings, fidelity
 from hart.evaluation.model import SPLITS, draw_scenes, evaluate_model, num_scenes
 from hart.evaluation.scenes import (
     CANVAS,
@@ -41,10 +43,12 @@ __all__ = [
     "CANVAS",
     "COLOURS",
     "LAYOUTS",
+    "MEASURES",
     "POSITIONS",
     "SIDES",
     "SPLITS",
     "STYLES",
+    "Fidelity",
     "PictureCheck",
     "Scene",
     "SceneObject",
@@ -54,18 +58,24 @@ __all__ = [
     "all_scenes",
     "check_picture",
     "check_pictures",
+    "compare_settings",
     "compose",
     "compose_batch",
     "count_table",
     "draw_scenes",
     "evaluate_model",
     "evaluate_pictures",
+    "fidelity",
     "held_out_colour",
     "is_held_out",
     "load_objects",
+    "load_sprites",
     "load_templates",
     "num_scenes",
     "parse_caption",
+    "read_sprites",
     "tabulate",
+    "true_picture",
+    "true_pictures",
     "wilson_interval",
 ]

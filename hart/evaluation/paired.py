@@ -1,4 +1,4 @@
-"""How sure the difference of two paired scores is."""
+"""How sure a mean is, and the difference of two paired scores."""
 
 import math
 import statistics
@@ -14,6 +14,28 @@ STUDENT_95 = (
 """Quantiles for 1, 2, ... degrees of freedom."""
 
 
+def mean_interval(values: Sequence[float], groups: Sequence[Hashable] | None = None) -> tuple[float, float, float]:
+    """Mean with its 95% interval, by Student's quantiles.
+
+    For the difference of two looks at the same subjects, give the differences of the pairs.
+
+    Args:
+        values: one per subject; at least one.
+        groups: prompt of every subject, because pictures of one prompt are alike; None: all are different.
+
+    Returns:
+        (value, low, high); the limits are infinite where there are fewer than two groups.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not len(values):
+        raise ValueError("values must hold at least one number, got none.")
+    value = statistics.fmean(values)
+    reach = _reach_over_clusters(values, range(len(values)) if groups is None else groups)
+    return value, value - reach, value + reach
+
+
 def paired_drop(
     before: Sequence[float], after: Sequence[float], groups: Sequence[Hashable] | None = None
 ) -> tuple[float, float, float]:
@@ -21,7 +43,7 @@ def paired_drop(
 
     Scores of 0 and 1 alone get Newcombe's interval for paired shares (Statistics in Medicine 17, 1998, method 10),
     which has width even where no pair differs: that nothing changed in n pictures does not say that nothing ever does.
-    Other scores get the normal interval of their mean. Where groups repeat, the interval reaches at least as far as
+    Other scores get the interval of their mean. Where groups repeat, the interval reaches at least as far as
     that of a mean over clusters, or, where no score changed, as one of a picture of each.
 
     Args:
@@ -39,7 +61,7 @@ def paired_drop(
     if not any(drops):  # clusters that are all alike would leave no doubt
         one_each = dict(zip(groups, zip(before, after, strict=True), strict=True))
         return value, *_limits(*zip(*one_each.values(), strict=True))
-    reach = _reach_over_clusters(drops, groups)
+    reach = _within_scores(_reach_over_clusters(drops, groups))
     return value, min(low, value - reach), max(high, value + reach)
 
 
@@ -47,21 +69,25 @@ def _limits(before: Sequence[float], after: Sequence[float]) -> tuple[float, flo
     """Of subjects that are all different."""
     if {*before, *after} <= {0, 1}:
         return _newcombe(before, after)
-    drops = [a - b for a, b in zip(before, after, strict=True)]
-    value = statistics.fmean(drops)
-    half = Z_95 * statistics.stdev(drops) / math.sqrt(len(drops)) if len(drops) > 1 else 1.0
-    return value - half, value + half
+    value, _, high = mean_interval([a - b for a, b in zip(before, after, strict=True)])
+    reach = _within_scores(high - value)
+    return value - reach, value + reach
 
 
-def _reach_over_clusters(drops: Sequence[float], groups: Sequence[Hashable]) -> float:
+def _within_scores(reach: float) -> float:
+    """Scores from 0 to 1 differ by 1 at most, whatever is not known."""
+    return reach if math.isfinite(reach) else 1.0
+
+
+def _reach_over_clusters(values: Sequence[float], groups: Sequence[Hashable]) -> float:
     """Half the interval of a mean whose members are alike within groups (Liang and Zeger, Biometrika, 1986)."""
-    mean, sums = statistics.fmean(drops), defaultdict[Hashable, float](float)
-    for drop, group in zip(drops, groups, strict=True):
-        sums[group] += drop - mean
+    mean, sums = statistics.fmean(values), defaultdict[Hashable, float](float)
+    for value, group in zip(values, groups, strict=True):
+        sums[group] += value - mean
     if len(sums) == 1:
-        return 1.0
+        return math.inf
     spread = sum(total * total for total in sums.values()) * len(sums) / (len(sums) - 1)
-    return _student(len(sums) - 1) * math.sqrt(spread) / len(drops)
+    return _student(len(sums) - 1) * math.sqrt(spread) / len(values)
 
 
 def _student(freedom: int) -> float:

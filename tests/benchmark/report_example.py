@@ -29,11 +29,11 @@ STAGES = [side * side for side in SIDES]
 DEPTH = 6
 PROMPTS = [
     "a 3d fox on a blue background",
-    "a flat hamburger on a cyan background",
+    "a flat hamburger on a pink background",
     "a 3d penguin on a yellow background",
     "a small flat rocket on a purple background at the top right",
     "two red apples on a white background",
-    "a large green cactus on an orange background at the bottom left",
+    "a large green cactus on a yellow background at the bottom left",
     "a flat owl on a pink background",
 ]
 # name, kind, speed-up, prompt score, PSNR, stages reused, hit rate

@@ -1,8 +1,10 @@
-"""The interval of a paired difference of scores."""
+"""The intervals of a mean, and of a paired difference of scores."""
+
+import math
 
 import pytest
 
-from hart.evaluation.paired import paired_drop
+from hart.evaluation.paired import mean_interval, paired_drop
 
 
 def scores(both, lost, won, neither):
@@ -56,3 +58,17 @@ def test_prompts_that_repeat_leave_as_much_doubt_as_one_picture_of_each():
     before = [1, 1, 0] * 2
     assert paired_drop(before, before, list("abcabc")) == paired_drop([1, 1, 0], [1, 1, 0])
     assert paired_drop(before, before)[2] < paired_drop(before, before, list("abcabc"))[2]
+
+
+def test_a_mean_gets_student_s_interval():
+    # 1, 2, 3: a standard deviation of 1, so a standard error of 1 / sqrt(3); 4.303 for two degrees of freedom.
+    value, low, high = mean_interval([1.0, 2.0, 3.0])
+    assert value == 2 and high - value == pytest.approx(value - low) == pytest.approx(4.303 / 3**0.5)
+    assert mean_interval([1.0, 1.0, 3.0, 3.0], list("aabb")) == pytest.approx((2, 2 - 12.706, 2 + 12.706))
+
+
+def test_one_group_says_nothing_of_others():
+    assert mean_interval([5.0]) == (5, -math.inf, math.inf)
+    assert mean_interval([5.0, 7.0], ["a", "a"]) == (6, -math.inf, math.inf)
+    with pytest.raises(ValueError, match=r"values must hold at least one number, got none\."):
+        mean_interval([])

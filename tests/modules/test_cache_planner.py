@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hart import embedded_model_path
-from hart.evaluation import draw_scenes, parse_caption
+from hart.evaluation import draw_scenes, num_scenes, parse_caption
 from hart.modules.cache.moves import SELECTORS_TRIED, Treatment, other_selectors, treatment_of
 from hart.modules.cache.proposal import Verification, fastest_kept
 from hart.modules.cache_config import HARTCacheConfig
@@ -284,18 +284,18 @@ def test_every_part_has_prompts_of_its_own():
 
 def test_captions_that_are_kept_apart_are_not_judged_by():
     model = SimpleNamespace(config=SimpleNamespace(name_or_path=str(embedded_model_path())))
-    run = [scene.caption() for scene in draw_scenes(300, "held-out", 0)]
-    parts = split_prompts(model, None, (5, 100, 200), 7, run)
-    assert [len(part) for part in parts] == [5, 100, 200]
+    run = [scene.caption() for scene in draw_scenes(70, "held-out", 0)]
+    parts = split_prompts(model, None, (5, 40, 44), 7, run)
+    assert [len(part) for part in parts] == [5, 40, 44]
     assert not set(parts.verify) & set(parts.confirm) and not set(run) & {*parts.verify, *parts.confirm}
-    short = split_prompts(model, None, (5, 400, 200), 7, run)  # the captions are used again with other seeds
+    short = split_prompts(model, None, (5, 100, 50), 7, run)  # the captions are used again with other seeds
     free = len(short.verify) + len(short.confirm)
-    assert 0 < len(short.confirm) < 200 and len(short.verify) == 2 * round(free / 3)  # pairs of sizes stay together
+    assert 0 < len(short.confirm) < 50 and len(short.verify) == 2 * round(free / 3)  # pairs of sizes stay together
     assert not set(short.verify) & set(short.confirm) and not set(run) & {*short.verify, *short.confirm}
     for captions in (*parts[1:], *short[1:]):  # the run's mix of big and small objects
         assert [parse_caption(caption).size for caption in captions] == ["big", "small"] * (len(captions) // 2)
-    everything = {scene.caption() for scene in draw_scenes(640, "held-out", 0)}
-    with pytest.raises(ValueError, match=r"kept_apart holds 640 captions and leaves 0 of one size; allowed are two"):
+    everything = {scene.caption() for scene in draw_scenes(num_scenes("held-out"), "held-out", 0)}
+    with pytest.raises(ValueError, match=r"kept_apart holds 154 captions and leaves 0 of one size; allowed are two"):
         split_prompts(model, None, (5, 100, 100), 7, everything)
     with pytest.raises(ValueError, match=r"num_search is 100000; allowed are 1 to \d+\."):
         split_prompts(model, None, (100_000, 1, 1), 7)
