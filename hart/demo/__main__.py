@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(argv: Sequence[str] | None) -> None:
     # Here, so that a missing extra is a sentence.
     from hart import sample_prompts
+    from hart.demo.fidelity import psnr_to_truth
     from hart.demo.page import Page, launch_options
     from hart.demo.settings import DemoSettings
     from hart.demo.studio import Studio
@@ -38,7 +39,8 @@ def _serve(argv: Sequence[str] | None) -> None:
 
     settings = load_settings(DemoSettings, argv, "A page that paints a prompt with and without the stage cache.")
     pipeline = settings.load_pipeline()
-    studio = Studio(pipeline, settings.choices(pipeline.model.config.patch_nums))
+    judge = psnr_to_truth if settings.model_path is None else None
+    studio = Studio(pipeline, settings.choices(pipeline.model.config.patch_nums), judge)
     studio.warm_up(sample_prompts()[0])
     page = Page(studio, settings.guidance_scale)
     port = settings.port or _free_port(settings.host)

@@ -15,6 +15,8 @@ from hart.demo.studio import Pair, Request, Studio
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 16
+# Visitors whose last pictures stay for the slider, and letters of a prompt that are sent at most.
+MOST_SESSIONS, MOST_LETTERS = 64, 2000
 # Pictures that Gradio keeps for its pages go after an hour; it looks every ten minutes.
 KEPT_SECONDS = (600, 3600)
 INTRO = """# HART with a stage cache
@@ -37,6 +39,7 @@ def launch_options() -> dict[str, Any]:
         "share": False,
         "ssr_mode": False,
         "run_history": False,
+        "state_session_capacity": MOST_SESSIONS,
         "quiet": True,
     }
 
@@ -49,13 +52,15 @@ class Page:
         guidance_scale: to begin with.
 
     Attributes:
+        stopped: sessions whose visitors pressed Stop.
         blocks: the page; `blocks.launch(**launch_options())` serves it.
     """
 
     def __init__(self, studio: Studio, guidance_scale: float = 4.5):
         self.studio = studio
+        self.stopped: set[str | None] = set()
         with gr.Blocks(title="HART with a stage cache", analytics_enabled=False, delete_cache=KEPT_SECONDS) as blocks:
-            self.pair = gr.State(None)
+            self.pair = gr.State(None, time_to_live=KEPT_SECONDS[1])
             gr.Markdown(INTRO)
             self._build_request(guidance_scale)
             with gr.Tabs():
@@ -75,6 +80,7 @@ class Page:
             sample_prompts()[0],
             label="Prompt",
             max_lines=3,
+            max_length=MOST_LETTERS,
             elem_id="prompt",
             placeholder="a 3d fox on a blue background",
         )
@@ -116,9 +122,11 @@ class Page:
 
     def _connect(self) -> None:
         asked = [self.prompt, self.seed, self.guidance, self.setting]
-        changed = [self.pair, self.status, self.paint, self.stop, *self._pictures(), *self._results()]
-        painting = gr.on([self.paint.click, self.prompt.submit], self._paint, asked, changed, **QUIET)
-        self.stop.click(self._stop, None, [self.status, self.paint, self.stop], cancels=[painting], **QUIET)
+        changed = [self.pair, self.status, self.prompt, self.paint, self.stop, *self._pictures(), *self._results()]
+        pressed = [self.paint.click, self.prompt.submit]
+        begun = gr.on(pressed, self._cleared, None, changed, queue=False, **QUIET)
+        begun.then(self._paint, asked, changed, **QUIET)
+        self.stop.click(self._stop, None, self.status, queue=False, **QUIET)
         self.draw.click(lambda: random.randrange(10**6), None, self.seed, **QUIET)
         shown = [self.stage_caption, self.plain_stage, self.cached_stage]
         self.stage.input(self._show_stage, [self.pair, self.stage], shown, trigger_mode="always_last", **QUIET)
@@ -130,12 +138,17 @@ class Page:
         stages = [self.stage, self.stage_caption, self.plain_stage, self.cached_stage, self.cached_stage_caption]
         return [self.figures, self.apart, self.difference, *stages, self.plan]
 
-    def _paint(self, prompt: str, seed: float | None, guidance: float, setting: str) -> Iterator[dict[Any, Any]]:
-        """Give what changes on the page while both pictures grow."""
+    def _paint(
+        self, prompt: str, seed: float | None, guidance: float, setting: str, visitor: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        """Give what changes on the page while both pictures grow, until they are whole or the visitor stops them."""
         request = Request(prompt or "", int(seed or 0), guidance, setting)
-        yield self._cleared()
         try:
             for pair in self.studio.paint(request):
+                if visitor.session_hash in self.stopped:
+                    self.stopped.discard(visitor.session_hash)
+                    yield {self.status: views.stopped(), **self._buttons(painting=False)}
+                    return
                 yield self._grown(pair) if not pair.finished else self._whole(pair)
         except ValueError as error:
             yield {self.status: views.failed(str(error)), **self._buttons(painting=False)}
@@ -144,17 +157,25 @@ class Page:
             sentence = f"Painting failed with {type(error).__name__}; the program's log says more."
             yield {self.status: views.failed(sentence), **self._buttons(painting=False)}
 
-    def _stop(self) -> dict[Any, Any]:
-        return {self.status: views.stopped(), **self._buttons(painting=False)}
+    def _stop(self, visitor: gr.Request) -> str:
+        """Let the painting end itself after its stage: what it has sent must not arrive after its end."""
+        self.stopped.add(visitor.session_hash)
+        return views.stopping()
 
     def _buttons(self, painting: bool) -> dict[Any, Any]:
-        return {self.paint: gr.Button(interactive=not painting), self.stop: gr.Button(interactive=painting)}
+        return {
+            self.prompt: gr.Textbox(interactive=not painting),
+            self.paint: gr.Button(interactive=not painting),
+            self.stop: gr.Button(interactive=painting),
+        }
 
-    def _cleared(self) -> dict[Any, Any]:
+    def _cleared(self, visitor: gr.Request) -> dict[Any, Any]:
         """Take away what an earlier request left."""
+        self.stopped.discard(visitor.session_hash)
         pictures: list[Any] = [self.plain, self.cached, self.difference, self.plain_stage, self.cached_stage]
         return {
             self.pair: None,
+            self.status: views.queued(),
             **dict.fromkeys(pictures),
             self.figures: "",
             self.apart: gr.Column(visible=False),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+Judge = Callable[[Tensor, str], float | None]
+
+
 @dataclass(frozen=True)
 class Request:
     """What somebody asked for; `setting` is the name of one of the studio's choices."""
@@ -42,6 +45,7 @@ class Painting:
         token_maps: what became of the tokens of every stage.
         work_saved: share of the floating-point operations that the setting saved.
         hit_rate: share of the cache's decisions that were to reuse; None where nothing was decided.
+        score: what the studio's judge gives; None without a judge, or where it has no answer.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Painting:
     token_maps: list[TokenMap] = field(default_factory=list)
     work_saved: float = 0.0
     hit_rate: float | None = None
+    score: float | None = None
 
     @property
     def picture(self) -> "Image | None":
@@ -108,10 +113,11 @@ class Studio:
     Args:
         pipeline: it is not changed.
         choices: cache settings by name.
+        judge: (picture [1, 3, H, W] in 0 to 1, prompt) to its PSNR in dB to the truth, or None where there is none.
     """
 
-    def __init__(self, pipeline: HARTPipeline, choices: Mapping[str, HARTCacheConfig]):
-        self.pipeline, self.choices = pipeline, dict(choices)
+    def __init__(self, pipeline: HARTPipeline, choices: Mapping[str, HARTCacheConfig], judge: Judge | None = None):
+        self.pipeline, self.choices, self.judge = pipeline, dict(choices), judge
         self.patch_nums: tuple[int, ...] = pipeline.model.config.patch_nums
 
     def check(self, request: Request) -> None:
@@ -161,6 +167,7 @@ class Studio:
         for shown in step_by_step(paint):
             if isinstance(shown, PipelineOutput):
                 painting.finish(shown, model.token_maps)
+                painting.score = self.judge(shown.images, request.prompt) if self.judge else None
             else:
                 painting.previews.append(shown)
             yield

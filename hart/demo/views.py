@@ -33,9 +33,19 @@ def waiting() -> str:
     return '<p class="note">Write a prompt and press Paint. Both pictures appear below, stage by stage.</p>'
 
 
+def queued() -> str:
+    """Say that a request is taken; painting begins when the pictures before it are done."""
+    return '<p class="note" role="status">Waiting for a turn.</p>'
+
+
 def failed(sentence: str) -> str:
     """Say what is wrong with a request."""
     return f'<p class="failed" role="alert">{escape(sentence)}</p>'
+
+
+def stopping() -> str:
+    """Say that painting ends after its stage."""
+    return '<p class="note" role="status">Stopping.</p>'
 
 
 def stopped() -> str:
@@ -81,6 +91,9 @@ def figures(pair: Pair) -> str:
         ("Work saved", f"{pair.cached.work_saved:.0%}", "of the floating-point operations"),
         ("PSNR", decibels(pair.psnr), "between both pictures"),
     ]
+    if pair.plain.score is not None and pair.cached.score is not None:
+        scores = f"{pair.plain.score:.1f} and {pair.cached.score:.1f} dB"
+        rows.append(("PSNR to the truth", scores, "without and with cache, in the object's box"))
     if pair.cached.hit_rate is not None:
         rows.append(("Cache hits", f"{pair.cached.hit_rate:.0%}", "of decisions at skip stages"))
     cells = [f"<div><dt>{name}</dt><dd><b>{value}</b> <span>{note}</span></dd></div>" for name, value, note in rows]
@@ -213,7 +226,9 @@ __all__ = [
     "overlay",
     "plan",
     "progress",
+    "queued",
     "stage_caption",
     "stopped",
+    "stopping",
     "waiting",
 ]
