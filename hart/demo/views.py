@@ -92,8 +92,8 @@ def figures(pair: Pair) -> str:
         ("PSNR", decibels(pair.psnr), "between both pictures"),
     ]
     if pair.plain.score is not None and pair.cached.score is not None:
-        scores = f"{pair.plain.score:.1f} and {pair.cached.score:.1f} dB"
-        rows.append(("PSNR to the truth", scores, "without and with cache, in the object's box"))
+        scores = f"{pair.plain.score:.1f} → {pair.cached.score:.1f} dB"
+        rows.append(("PSNR to the truth", scores, "from no cache to the setting, in the object's box"))
     if pair.cached.hit_rate is not None:
         rows.append(("Cache hits", f"{pair.cached.hit_rate:.0%}", "of decisions at skip stages"))
     cells = [f"<div><dt>{name}</dt><dd><b>{value}</b> <span>{note}</span></dd></div>" for name, value, note in rows]

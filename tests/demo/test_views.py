@@ -53,7 +53,7 @@ def test_figures_wait_for_both_pictures():
     assert "equal" in views.figures(pair(cached=0.5)) and "truth" not in shown
     judged = pair()
     judged.plain.score, judged.cached.score = 21.04, 19.5
-    assert "21.0 and 19.5 dB" in views.figures(judged)
+    assert "21.0 → 19.5 dB" in views.figures(judged)
 
 
 def test_the_difference_is_four_times_as_strong():
