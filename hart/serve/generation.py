@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,8 @@ from hart.serve.schemas import (
 )
 from hart.serve.settings import ServiceSettings
 
+logger = logging.getLogger(__name__)
+
 DRAWN_SEEDS = 2**31
 
 
@@ -51,6 +54,8 @@ class Generation:
             ServiceError: a refusal, or pictures that could not be painted or kept.
         """
         self.check(body)
+        if self.settings.log_prompts:
+            logger.info("prompt %s", ascii(body.prompt))
         usage = await asyncio.to_thread(self.check_prompt, body)
         jobs = self.jobs(body)
         if body.stream:
