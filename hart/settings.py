@@ -8,6 +8,7 @@ such as `[serve]`, is for that program alone.
 import argparse
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -162,6 +163,10 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{name} must be left out: there is no such setting."
     value = "***" if isinstance(fault["input"], SecretStr) else repr(fault["input"])
-    wanted = fault["msg"].removeprefix("Value error, ")
-    wanted = wanted.removeprefix("Input should be ")
-    return f"{name} must be {wanted}, got {value}."
+    return f"{name} must be {wanted(fault)}, got {value}." if name else f"{wanted(fault)}."
+
+
+def wanted(fault: Any) -> str:
+    """Return what a value must be, from an entry of `ValidationError.errors()`, to stand after "must be"."""
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return re.sub(r"^\w+ should have ", "a value with ", message)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from hart.settings import wanted
+
 SHOWN_CHARACTERS = 60
 
 
@@ -76,5 +78,4 @@ def sentence_of(fault: Any) -> ServiceError:
         return invalid(f"{param} must be left out: there is no such field.", param, "unknown_parameter")
     if fault["type"] == "missing":
         return invalid(f"{param or 'body'} must be given, got nothing.", param, "missing_parameter")
-    wanted = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return invalid(f"{param or 'body'} must be {wanted}, got {shown(fault['input'])}.", param)
+    return invalid(f"{param or 'body'} must be {wanted(fault)}, got {shown(fault['input'])}.", param)

@@ -34,5 +34,5 @@ class ServiceSettings(Settings):
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> "ServiceSettings":
         if self.queue_pictures < self.max_n:
-            raise ValueError(f"a number of pictures from max_n ({self.max_n}) for queue_pictures")
+            raise ValueError(f"queue_pictures must be max_n ({self.max_n}) or more, got {self.queue_pictures}")
         return self
