@@ -6,8 +6,10 @@ import socket
 
 import pytest
 
+pytest.importorskip("hart.serve", exc_type=ImportError)
+
 from hart.serve.pictures import PictureFolder
-from tests.serve.conftest import GENERATIONS, PROMPT
+from tests.serve.live import GENERATIONS, PROMPT
 
 
 @pytest.fixture(autouse=True)

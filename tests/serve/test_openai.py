@@ -6,12 +6,13 @@ import io
 import pytest
 from PIL import Image
 
+pytest.importorskip("hart.serve", exc_type=ImportError)
 pytest.importorskip("openai")
 
 import openai
 
 from hart.utils.images import to_numpy
-from tests.serve.conftest import HeldPainter
+from tests.serve.live import HeldPainter
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+pytest.importorskip("hart.serve", exc_type=ImportError)
 pytest.importorskip("schemathesis")
 
 import schemathesis
@@ -22,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from hart.serve.painter import Painter, as_png
 from hart.serve.settings import ServiceSettings
-from tests.serve.conftest import running
+from tests.serve.live import running
 
 CHECKS = [
     not_a_server_error,
