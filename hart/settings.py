@@ -112,19 +112,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
 
 
-def load_settings(cls: type[AnySettings], argv: Sequence[str] | None = None, description: str = "") -> AnySettings:
+def load_settings(
+    cls: type[AnySettings], argv: Sequence[str] | None = None, description: str | None = "", name: str | None = None
+) -> AnySettings:
     """Read a program's settings from flags, the environment and a file.
 
     Args:
         cls: the program's class.
         argv: flags; None is those of this process.
         description: of the program, for `--help`.
+        name: what the command line calls the program; None is `python -m hart.` and its own name.
 
     Raises:
         ValueError: one sentence: a value that does not fit, or a file that is none.
         SystemExit: `--help`, or a flag that does not exist.
     """
-    parser = _Parser(prog=f"python -m hart.{cls.program}", description=description, allow_abbrev=False)
+    parser = _Parser(prog=name or f"python -m hart.{cls.program}", description=description, allow_abbrev=False)
     parser.add_argument("--settings", metavar="FILE", help="TOML or JSON file of settings (or HART_SETTINGS)")
     flags = sys.argv[1:] if argv is None else list(argv)
     source: Any = CliSettingsSource(cls, root_parser=parser, cli_implicit_flags=True, cli_exit_on_error=True)

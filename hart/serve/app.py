@@ -39,12 +39,13 @@ REFUSALS = {
 }
 
 
-def build_app(settings: ServiceSettings, painter: Painter) -> FastAPI:
+def build_app(settings: ServiceSettings, painter: Painter, batcher_type: type[Batcher] = Batcher) -> FastAPI:
     """Return the application.
 
     Args:
         settings: of the service.
         painter: the model; it is used from one thread, beside checks of prompts.
+        batcher_type: who puts batches together.
     """
     metrics = Metrics()
 
@@ -55,7 +56,7 @@ def build_app(settings: ServiceSettings, painter: Painter) -> FastAPI:
         metrics.pictures.inc(len(jobs))
         return pngs
 
-    batcher = Batcher(counted, settings.queue_pictures, painter.batch_size, settings.batch_wait)
+    batcher = batcher_type(counted, settings.queue_pictures, painter.batch_size, settings.batch_wait)
     metrics.occupied.set_function(lambda: batcher.occupied)
 
     @asynccontextmanager

@@ -12,6 +12,7 @@ from hart.serve.errors import busy
 from hart.serve.painter import AbandonedError, Job
 
 Paint = Callable[[Sequence[Job]], list[bytes]]
+Entry = tuple[Job, "asyncio.Future[bytes]"]
 # Weight of the newest batch in the mean time of a picture, from which Retry-After comes.
 NEWEST = 0.2
 
@@ -29,7 +30,7 @@ class Batcher:
     def __init__(self, paint: Paint, capacity: int, batch_size: int = 1, batch_wait: float = 0.0):
         self.capacity, self.batch_size, self.batch_wait = capacity, batch_size, batch_wait
         self._paint = paint
-        self._waiting: deque[tuple[Job, asyncio.Future[bytes]]] = deque()
+        self._waiting: deque[Entry] = deque()
         self._painting = 0
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="painter")
@@ -69,9 +70,13 @@ class Batcher:
             future = loop.create_future()
             future.add_done_callback(partial(self._finished, job))
             self._waiting.append((job, future))
+            self.arrived((job, future))
             futures.append(future)
-        self._arrived.set()
         return futures
+
+    def arrived(self, entry: Entry) -> None:
+        """Note that a job waits; another scheduler of batches does it its own way."""
+        self._arrived.set()
 
     def _finished(self, job: Job, future: "asyncio.Future[bytes]") -> None:
         if future.cancelled():
@@ -87,9 +92,10 @@ class Batcher:
             if not self._waiting:
                 self._arrived.clear()
             if batch:
-                await self._paint_batch(batch)
+                await self.paint_batch(batch)
 
-    async def _paint_batch(self, batch: "list[tuple[Job, asyncio.Future[bytes]]]") -> None:
+    async def paint_batch(self, batch: list[Entry]) -> None:
+        """Paint entries that no longer wait, and settle their futures."""
         jobs = [job for job, _ in batch]
         self._painting = len(batch)
         started = time.monotonic()
