@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,15 +32,15 @@ def script(example):
 
 @pytest.fixture
 def run(script, checkpoint_root, tmp_path, capsys):
-    """The script with the tiny checkpoint; gives status and what it printed or said."""
+    """The script with the tiny checkpoint; gives status, and the summary or what it said."""
 
-    def run(file: Path, *flags: str, folder: str = "out") -> tuple[int, str]:
+    def run(file: Path, *flags: str, folder: str = "out") -> tuple[int, Any]:
         model = ("--model_path", str(checkpoint_root), "--device", "cpu", "--dtype", "float32")
         status = script.main(
             ["--prompts_file", str(file), "--output_dir", str(tmp_path / folder), "--batch_size", "1", *model, *flags]
         )
-        captured = capsys.readouterr()
-        return status, captured.err if status else captured.out
+        said = capsys.readouterr().err
+        return status, said if status else json.loads((tmp_path / folder / "summary.json").read_text())
 
     return run
 
@@ -75,10 +76,10 @@ def test_two_workers_paint_what_one_paints_and_a_run_goes_on(run, tmp_path, pipe
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "pictures").iterdir()}
     status, summary = run(jsonl(tmp_path), "--num_samples", "2")
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "pictures").iterdir()}
-    assert status == 0 and json.loads(summary)["painted"] == 1
+    assert status == 0 and summary["painted"] == 1
     assert {name for name in before if before[name] != after[name]} == {painted["a cat", 3]}
     assert (tmp_path / "out" / "manifest.jsonl").read_text() == manifest and found == pictures(tmp_path / "out")
-    assert json.loads(run(jsonl(tmp_path), "--num_samples", "2")[1])["painted"] == 0
+    assert run(jsonl(tmp_path), "--num_samples", "2")[1]["painted"] == 0
 
 
 def test_a_killed_worker_loses_nothing(run, script, tmp_path, monkeypatch):
@@ -94,7 +95,7 @@ def test_a_killed_worker_loses_nothing(run, script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "Worker", Killed)
     status, summary = run(jsonl(tmp_path), "--workers", "2")
     assert status == 0 and killed.exists()
-    assert json.loads(summary)["in_manifest"] == 3 and len(pictures(tmp_path / "out")) == 2
+    assert summary["in_manifest"] == 3 and len(pictures(tmp_path / "out")) == 2
 
 
 def test_what_does_not_fit_is_one_sentence(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import socket
 
 import pytest
@@ -119,8 +120,13 @@ def test_a_body_that_comes_too_slowly(painter, serve):
 
 
 def test_many_connections_that_say_nothing_keep_nobody_out(client):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    number_of_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     with contextlib.ExitStack() as stack:
-        for number in range(300):
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        # Both ends of each connection are files of this process.
+        for number in range(min(1000, number_of_files // 2 - 200)):
             connection = stack.enter_context(connected(client))
             if number % 2:
                 connection.sendall(f"POST {GENERATIONS} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".encode())
