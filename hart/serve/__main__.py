@@ -1,4 +1,4 @@
-"""Serve a model over HTTP as OpenAI's image clients expect it: `python -m hart.serve`."""
+"""Serve a model over HTTP as OpenAI's image clients expect it. HART_API_KEY, if set, is the key they must send."""
 
 import contextlib
 import logging

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import CliSuppress
 
 from hart.settings import Settings
 
@@ -14,9 +15,7 @@ class ServiceSettings(Settings):
     program: ClassVar[str] = "serve"
     secret: ClassVar[frozenset[str]] = frozenset({"api_key"})
 
-    api_key: SecretStr | None = Field(
-        None, min_length=1, description="by HART_API_KEY or file only; none: no key asked"
-    )
+    api_key: CliSuppress[SecretStr | None] = Field(None, min_length=1)
     model_name: str = Field("hart", min_length=1, description="the name by which requests may call the model")
     max_n: int = Field(10, ge=1, description="pictures of one request at most")
     queue_pictures: int = Field(64, ge=1, description="pictures that may wait or be painted; beyond that: 429")
