@@ -14,17 +14,19 @@ import tomllib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from hart.modules.cache_config import HARTCacheConfig
-from hart.pipeline import HARTPipeline, SafetyChecker
 from hart.utils.extras import need_extra
 
 need_extra("serve", "hart.settings", "pydantic_settings")
 
 from pydantic_settings import BaseSettings, CliSettingsSource, EnvSettingsSource, SettingsConfigDict  # noqa: E402
+
+if TYPE_CHECKING:
+    from hart.pipeline import HARTPipeline, SafetyChecker
 
 BAD_INPUT = 2
 PREFIX = "HART_"
@@ -70,7 +72,7 @@ class Settings(BaseSettings):
             return HARTCacheConfig.from_json(self.cache)
         return self.cache
 
-    def load_safety_checker(self) -> SafetyChecker | None:
+    def load_safety_checker(self) -> "SafetyChecker | None":
         """Import the safety checker.
 
         Raises:
@@ -85,12 +87,14 @@ class Settings(BaseSettings):
             raise ValueError(f"safety_checker must be importable, got {self.safety_checker!r} ({error}).") from error
         return checker
 
-    def load_pipeline(self) -> HARTPipeline:
+    def load_pipeline(self) -> "HARTPipeline":
         """Load the model.
 
         Raises:
             FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
         """
+        from hart.pipeline import HARTPipeline  # here: help and bad settings should not wait for torch
+
         return HARTPipeline.from_pretrained(
             self.model_path,
             self.text_model_path,

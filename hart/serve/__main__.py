@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import hart.serve  # noqa: F401 - names the extra where it is missing, before anything else does
+from hart.serve.settings import ServiceSettings
 from hart.settings import BAD_INPUT, load_settings
 
 logger = logging.getLogger("hart.serve")
@@ -15,15 +16,15 @@ logger = logging.getLogger("hart.serve")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service until SIGINT or SIGTERM; return its exit status."""
-    import uvicorn
-
-    from hart.serve.app import build_app
-    from hart.serve.painter import Painter
-    from hart.serve.settings import ServiceSettings
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = load_settings(ServiceSettings, argv, __doc__)
+        # Imported late: help and bad settings should not wait for torch.
+        import uvicorn
+
+        from hart.serve.app import build_app
+        from hart.serve.painter import Painter
+
         painter = Painter(settings.load_pipeline(), settings.guidance_scale, settings.batch_size)
     except (ValueError, OSError, ImportError) as error:
         logger.error("%s", " ".join(str(error).split()))
