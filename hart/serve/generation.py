@@ -173,9 +173,8 @@ class Generation:
         """Send pictures on the way, then the finished one, or an event that says why there is none."""
         shared: dict[str, Any] = {"created_at": int(time.time()), "size": self.painter.size, "seed": job.seed}
         try:
-            async with asyncio.timeout(self.settings.time_limit):
-                async for index, png in _until(future, partials):
-                    yield _event(PartialEvent(b64_json=_base64(png), partial_image_index=index, **shared))
+            async for index, png in _until(future, partials, self.settings.time_limit):
+                yield _event(PartialEvent(b64_json=_base64(png), partial_image_index=index, **shared))
             yield _event(CompletedEvent(b64_json=_base64(self.finished(future)), usage=usage, **shared))
         except TimeoutError:
             yield _error_event(self.too_slow())
@@ -185,15 +184,19 @@ class Generation:
             future.cancel()
 
 
-async def _until(future: "asyncio.Future[Any]", queue: "asyncio.Queue[Any]") -> AsyncIterator[Any]:
-    """What comes through a queue until a future is done, nothing left behind."""
+async def _until(future: "asyncio.Future[Any]", queue: "asyncio.Queue[Any]", seconds: float) -> AsyncIterator[Any]:
+    """What comes through a queue until a future is done, nothing left behind; a TimeoutError after so many seconds."""
+    end = time.monotonic() + seconds
     while not (future.done() and queue.empty()):
         entry = asyncio.ensure_future(queue.get())
-        await asyncio.wait({future, entry}, return_when=asyncio.FIRST_COMPLETED)
-        if entry.done():
+        left = max(0.0, end - time.monotonic())
+        done, _ = await asyncio.wait({future, entry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if entry in done:
             yield entry.result()
-        else:
-            entry.cancel()
+            continue
+        entry.cancel()
+        if not done:
+            raise TimeoutError
 
 
 async def _gone(request: Request) -> None:
