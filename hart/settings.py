@@ -8,22 +8,25 @@ such as `[serve]`, is for that program alone.
 import argparse
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from hart.modules.cache_config import HARTCacheConfig
-from hart.pipeline import HARTPipeline, SafetyChecker
 from hart.utils.extras import need_extra
 
 need_extra("serve", "hart.settings", "pydantic_settings")
 
 from pydantic_settings import BaseSettings, CliSettingsSource, EnvSettingsSource, SettingsConfigDict  # noqa: E402
+
+if TYPE_CHECKING:
+    from hart.pipeline import HARTPipeline, SafetyChecker
 
 BAD_INPUT = 2
 PREFIX = "HART_"
@@ -69,7 +72,7 @@ class Settings(BaseSettings):
             return HARTCacheConfig.from_json(self.cache)
         return self.cache
 
-    def load_safety_checker(self) -> SafetyChecker | None:
+    def load_safety_checker(self) -> "SafetyChecker | None":
         """Import the safety checker.
 
         Raises:
@@ -84,12 +87,14 @@ class Settings(BaseSettings):
             raise ValueError(f"safety_checker must be importable, got {self.safety_checker!r} ({error}).") from error
         return checker
 
-    def load_pipeline(self) -> HARTPipeline:
+    def load_pipeline(self) -> "HARTPipeline":
         """Load the model.
 
         Raises:
             FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
         """
+        from hart.pipeline import HARTPipeline  # here: help and bad settings should not wait for torch
+
         return HARTPipeline.from_pretrained(
             self.model_path,
             self.text_model_path,
@@ -111,19 +116,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
 
 
-def load_settings(cls: type[AnySettings], argv: Sequence[str] | None = None, description: str = "") -> AnySettings:
+def load_settings(
+    cls: type[AnySettings], argv: Sequence[str] | None = None, description: str | None = "", name: str | None = None
+) -> AnySettings:
     """Read a program's settings from flags, the environment and a file.
 
     Args:
         cls: the program's class.
         argv: flags; None is those of this process.
         description: of the program, for `--help`.
+        name: what the command line calls the program; None is `python -m hart.` and its own name.
 
     Raises:
         ValueError: one sentence: a value that does not fit, or a file that is none.
         SystemExit: `--help`, or a flag that does not exist.
     """
-    parser = _Parser(prog=f"python -m hart.{cls.program}", description=description, allow_abbrev=False)
+    parser = _Parser(prog=name or f"python -m hart.{cls.program}", description=description, allow_abbrev=False)
     parser.add_argument("--settings", metavar="FILE", help="TOML or JSON file of settings (or HART_SETTINGS)")
     flags = sys.argv[1:] if argv is None else list(argv)
     source: Any = CliSettingsSource(cls, root_parser=parser, cli_implicit_flags=True, cli_exit_on_error=True)
@@ -162,6 +170,10 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{name} must be left out: there is no such setting."
     value = "***" if isinstance(fault["input"], SecretStr) else repr(fault["input"])
-    wanted = fault["msg"].removeprefix("Value error, ")
-    wanted = wanted.removeprefix("Input should be ")
-    return f"{name} must be {wanted}, got {value}."
+    return f"{name} must be {wanted(fault)}, got {value}." if name else f"{wanted(fault)}."
+
+
+def wanted(fault: Any) -> str:
+    """Return what a value must be, from an entry of `ValidationError.errors()`, to stand after "must be"."""
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return re.sub(r"^\w+ should have ", "a value with ", message)
