@@ -15,6 +15,7 @@ from hart.demo.studio import Pair, Request, Studio
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 16
+TOO_MANY = "Too many visitors are waiting. Press Paint again in a moment."
 # Visitors whose last pictures stay for the slider, and letters of a prompt that are sent at most.
 MOST_SESSIONS, MOST_LETTERS = 64, 2000
 # Pictures that Gradio keeps for its pages go after an hour; it looks every ten minutes.
@@ -125,7 +126,9 @@ class Page:
         changed = [self.pair, self.status, self.prompt, self.paint, self.stop, *self._pictures(), *self._results()]
         pressed = [self.paint.click, self.prompt.submit]
         begun = gr.on(pressed, self._cleared, None, changed, queue=False, **QUIET)
-        begun.then(self._paint, asked, changed, **QUIET)
+        painting = begun.then(self._paint, asked, changed, **QUIET)
+        restored = [self.status, self.prompt, self.paint, self.stop]
+        painting.failure(self._not_taken, None, restored, queue=False, **QUIET)
         self.stop.click(self._stop, None, self.status, queue=False, **QUIET)
         self.draw.click(lambda: random.randrange(10**6), None, self.seed, **QUIET)
         shown = [self.stage_caption, self.plain_stage, self.cached_stage]
@@ -156,6 +159,10 @@ class Page:
             logger.exception("painting failed")
             sentence = f"Painting failed with {type(error).__name__}; the program's log says more."
             yield {self.status: views.failed(sentence), **self._buttons(painting=False)}
+
+    def _not_taken(self) -> dict[Any, Any]:
+        """Say why a request was not painted at all: `_paint` itself does not fail."""
+        return {self.status: views.failed(TOO_MANY), **self._buttons(painting=False)}
 
     def _stop(self, visitor: gr.Request) -> str:
         """Let the painting end itself after its stage: what it has sent must not arrive after its end."""

@@ -79,15 +79,15 @@ def dialled():
 
 
 @pytest.fixture(scope="module")
-def address(dialled, tmp_path_factory):
+def page(dialled, tmp_path_factory):
     """The page of the embedded model, served on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
         pipeline = HARTPipeline.from_pretrained(device="cpu", progress=False)
         studio = Studio(pipeline, DemoSettings().choices(pipeline.model.config.patch_nums), psnr_to_truth)
         page = Page(studio)
-        _, address, _ = page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
-        yield address
+        page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
+        yield page
         page.blocks.close(verbose=False)
     assert set(dialled) <= {"127.0.0.1", "::1", "localhost"}
 
@@ -108,7 +108,7 @@ class Visitor:
     """What somebody does on the page, and what they see."""
 
     def __init__(self, driver, address: str):
-        self.driver, self.left = driver, False
+        self.driver, self.may_complain = driver, False
         self.driver.get(address)
         self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "#paint"))
 
@@ -124,7 +124,7 @@ class Visitor:
 
     def leave(self) -> None:
         """Go elsewhere; the page may complain that its requests ended."""
-        self.left = True
+        self.may_complain = True
         self.driver.get("about:blank")
 
     def text(self, selector: str) -> str:
@@ -179,14 +179,14 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(driver, address):
+def visit(driver, page):
     """Opens the page at a size; in the end nothing has complained and no other machine was asked."""
     visitors = []
 
     def open_page(size: tuple[int, int]) -> Visitor:
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == TELEPHONE}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        visitors.append(Visitor(driver, address))
+        visitors.append(Visitor(driver, page.blocks.local_url))
         return visitors[-1]
 
     yield open_page
@@ -194,7 +194,7 @@ def visit(driver, address):
     assert len(requested) > 10
     assert {urlsplit(url).hostname for url in requested} == {"127.0.0.1"}
     complaints = driver.get_log("browser")
-    assert visitors[0].left or complaints == []
+    assert visitors[0].may_complain or complaints == []
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +299,16 @@ def test_two_visitors_take_turns(visit):
         first.driver.close()
         first.driver.switch_to.window(window)
     first.wait(lambda: f"Done: “{sample_prompts()[0]}”" in first.text("#status"))
+
+
+def test_a_full_queue_is_said_in_the_page(visit, page, monkeypatch):
+    visitor = visit(DESKTOP)
+    visitor.may_complain = True  # of the refused request
+    with monkeypatch.context() as patch:
+        patch.setattr(page.blocks._queue, "max_size", 0)
+        visitor.press("paint")
+        visitor.wait(lambda: "Too many visitors are waiting" in visitor.text("#status [role=alert]"))
+    visitor.paint(PROMPT)
 
 
 def test_a_visitor_who_leaves_frees_the_painter(visit):
