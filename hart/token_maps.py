@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hart.modules.cache.no_cache import NoCache
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
@@ -53,22 +52,19 @@ class WatchedHART(EnhancedHARTForT2I):
         >>> [token_map.computed for token_map in watched.model.token_maps]
     """
 
-    token_maps: list[TokenMap]
-    _watched: NoCache
+    token_maps: tuple[TokenMap, ...] = ()
+    _watched: Any = None
 
-    def _prepare_cache(self) -> None:
-        super()._prepare_cache()
-        self.__dict__.update(token_maps=[], _watched=NoCache())
-
-    def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
+    def new_cache(self, rounds: int = 1, beside: Any = None) -> Any:
+        """The cache of one generation; a call's first is watched."""
         cache = super().new_cache(rounds, beside)
         if beside is None:
-            self.__dict__.update(token_maps=[], _watched=cache)
+            self.token_maps, self._watched = (), cache
         return cache
 
     def note_tokens(self, stage_index: int, info: Any) -> None:
         """Stage callback: add the stage's map to `token_maps`."""
-        self.token_maps.append(_token_map(self._watched, stage_index, info.side))
+        self.token_maps = (*self.token_maps, _token_map(self._watched, stage_index, info.side))
 
 
 def watched_pipeline(pipeline: HARTPipeline, config: HARTCacheConfig | str | None) -> HARTPipeline:
@@ -83,7 +79,7 @@ def watched_pipeline(pipeline: HARTPipeline, config: HARTCacheConfig | str | Non
     )
 
 
-def _token_map(cache: NoCache, index: int, side: int) -> TokenMap:
+def _token_map(cache: Any, index: int, side: int) -> TokenMap:
     """The map of the stage that a cache has in hand, or of one that was not run."""
     if cache.drops(index):
         return TokenMap(index, torch.zeros(side, side), reuses=False)

@@ -52,7 +52,7 @@ class Painting:
     previews: "list[Image]" = field(default_factory=list)
     image: Tensor | None = None
     seconds: float | None = None
-    token_maps: list[TokenMap] = field(default_factory=list)
+    token_maps: tuple[TokenMap, ...] = ()
     work_saved: float = 0.0
     hit_rate: float | None = None
     score: float | None = None
@@ -64,7 +64,7 @@ class Painting:
             return to_pil(self.image)[0]
         return self.previews[-1] if self.previews else None
 
-    def finish(self, output: PipelineOutput, token_maps: list[TokenMap]) -> None:
+    def finish(self, output: PipelineOutput, token_maps: tuple[TokenMap, ...]) -> None:
         """Take over what the pipeline gave."""
         times = output.timings
         self.image, self.token_maps = output.images, token_maps

@@ -198,7 +198,7 @@ def _short(token_map: TokenMap) -> str:
     return f"{token_map.computed:.0%}{rest}"
 
 
-def _table(maps: list[TokenMap]) -> str:
+def _table(maps: tuple[TokenMap, ...]) -> str:
     """One row a stage, its share of computed work as a bar; widths of bars are in percent."""
     rows = "".join(
         f"<tr><th>{token_map.index + 1}</th><td>{token_map.side}x{token_map.side}</td>"

@@ -21,7 +21,7 @@ def picture(value: float) -> torch.Tensor:
 
 def pair(plain: float = 0.5, cached: float | None = 0.6, last: TokenMap = HALF) -> Pair:
     """A pair of plain colours over two stages; without a value for the second it is still being painted."""
-    preview, maps = Image.new("RGB", (32, 32)), [WHOLE[0], last]
+    preview, maps = Image.new("RGB", (32, 32)), (WHOLE[0], last)
     first = Painting("no-cache", [preview] * 2, picture(plain), 2.0, maps)
     second = Painting("<mine>", [preview])
     if cached is not None:
