@@ -120,7 +120,8 @@ class Visitor:
             if seen:
                 return seen
             time.sleep(0.02)
-        raise AssertionError(f"not seen in {PATIENCE} s; the page says: {self.text('body')}")
+        pictures = {name: self.picture(name) for name in ("plain", "cached", "difference")}
+        raise AssertionError(f"not seen in {PATIENCE} s; pictures {pictures}; the page says: {self.text('body')}")
 
     def leave(self) -> None:
         """Go elsewhere; the page may complain that its requests ended."""
