@@ -1,7 +1,7 @@
 """Paint pictures from prompts; without arguments, four sample prompts with the embedded model.
 
 Writes one PNG per picture, a captioned grid and `results.json` to the output folder. The stage cache is off unless a
-cache flag is given.
+cache flag is given. Under `torchrun` or `accelerate launch` every process paints its share of the prompts.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import hart
 from hart.utils.prompts_file import read_prompts_file
+from hart.utils.ranks import Rank, rank_of_process
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,34 +129,50 @@ def paint(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from hart import HARTPipeline
     from hart.utils import StagePreviews, save_json
 
-    prompts = read_prompts(arguments)
+    prompts, rank = read_prompts(arguments), rank_of_process()
+    if rank.world > 1 and (arguments.calibrate or arguments.benchmark or arguments.compare_configs is not None):
+        raise ValueError(f"WORLD_SIZE must be 1 to calibrate, benchmark or compare, got {rank.world}.")
     started = time.perf_counter()
     pipeline = HARTPipeline.from_pretrained(
-        arguments.model_path, arguments.text_model_path, arguments.dtype, arguments.device
+        arguments.model_path, arguments.text_model_path, arguments.dtype, rank.device(arguments.device)
     )
     loading = time.perf_counter() - started
     if arguments.compare_configs is not None:
         return compare(arguments, pipeline, prompts, folder)
     measured = prepare_cache(arguments, pipeline, prompts, folder)
     previews = StagePreviews() if arguments.stages else None
+    places, share = share_of(rank, prompts, arguments.num_samples)
     output = pipeline(
-        prompts,
-        num_images_per_prompt=arguments.num_samples,
+        share,
         guidance_scale=arguments.cfg_scale,
-        seed=arguments.seed,
+        seed=[arguments.seed + place for place in places],
         batch_size=arguments.batch_size,
         callback_on_stage_end=previews,
     )
     results = {
-        "pictures": save_pictures(output, previews, folder),
+        "pictures": save_pictures(output, previews, folder, places, rank),
         "settings": settings(arguments, pipeline),
         "versions": versions(),
         "seconds": {"loading": loading, **output.timings},
         "cache": output.cache_statistics,
         **measured,
     }
-    save_json(results, folder / "results.json")
+    save_json(results, folder / rank.named("results.json"))
     return results
+
+
+def share_of(rank: Rank, prompts: Sequence[str], num_samples: int) -> tuple[list[int], list[str]]:
+    """Return what this process paints: prompts, and the place of each among the pictures of all processes.
+
+    Raises:
+        ValueError: there are more processes than prompts.
+    """
+    if rank.world > len(prompts):
+        raise ValueError(f"WORLD_SIZE must be at most the number of prompts, {len(prompts)}, got {rank.world}.")
+    pictures = [
+        (place * num_samples + sample, text) for place, text in rank.share(prompts) for sample in range(num_samples)
+    ]
+    return [place for place, _ in pictures], [text for _, text in pictures]
 
 
 def prepare_cache(
@@ -213,7 +230,9 @@ def compare(
     return results
 
 
-def save_pictures(output: "PipelineOutput", previews: "StagePreviews | None", folder: Path) -> list[dict[str, Any]]:
+def save_pictures(
+    output: "PipelineOutput", previews: "StagePreviews | None", folder: Path, places: list[int], rank: Rank
+) -> list[dict[str, Any]]:
     """Write pictures, strips and the grid; return prompt, seed and file names of each picture."""
     from hart.utils import grid, save_png
 
@@ -222,15 +241,15 @@ def save_pictures(output: "PipelineOutput", previews: "StagePreviews | None", fo
     if previews is not None:
         strips = previews.strips(scale=_enlarged(width, STRIP_WIDTH))
     entries, captions = [], []
-    for index, (image, strip) in enumerate(zip(output.images, strips, strict=True)):
+    for index, (place, image, strip) in enumerate(zip(places, output.images, strips, strict=True)):
         prompt, seed = output.prompts[index], output.seeds[index]
-        name = f"{index:03}_{re.sub(r'[^a-z0-9]+', '-', prompt.lower())[:60].strip('-')}_seed{seed}"
+        name = f"{place:03}_{re.sub(r'[^a-z0-9]+', '-', prompt.lower())[:60].strip('-')}_seed{seed}"
         entry = {"prompt": prompt, "seed": seed, "file": save_png(image, folder / f"{name}.png").name}
         if strip is not None:
             entry["stages_file"] = save_png(strip, folder / f"{name}_stages.png").name
         entries.append(entry)
         captions.append(f"{prompt} (seed {seed})")
-    save_png(grid(output.images, captions, scale=_enlarged(width, GRID_WIDTH)), folder / "grid.png")
+    save_png(grid(output.images, captions, scale=_enlarged(width, GRID_WIDTH)), folder / rank.named("grid.png"))
     return entries
 
 
@@ -268,7 +287,7 @@ def report(results: dict[str, Any], folder: Path) -> str:
     count, seconds = len(results["pictures"]), results["seconds"]
     lines = [f"{count} picture{'s' * (count != 1)} painted in {seconds['total']:.1f} s, in {folder.resolve()}:"]
     lines += [f"  {entry[key]}" for entry in results["pictures"] for key in ("file", "stages_file") if key in entry]
-    lines += ["  grid.png", "  results.json"]
+    lines += [f"  {rank_of_process().named(name)}" for name in ("grid.png", "results.json")]
     if "calibration" in results:
         lines += ["  similarity_table.json", "  cache_config.json"]
     if "benchmark" in results:

@@ -14,7 +14,9 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 # From the top of the house down: a file may import its own layer and those below it.
 LAYERS = (
     ("examples",),
-    ("hart.benchmark", "hart.compare", "hart.evaluation.__main__"),
+    ("hart.demo", "hart.serve"),
+    ("hart.settings",),
+    ("hart.benchmark", "hart.compare", "hart.evaluation.__main__", "hart.token_maps"),
     ("hart.pipeline",),
     ("hart.modules.enhanced_hart", "hart.modules.cache_planner"),
     ("hart.tuning",),  # knows the model by a protocol

@@ -102,6 +102,11 @@ def _tokenize(tokenizer: "PreTrainedTokenizerBase", texts: list[str], **settings
         return tokenizer(texts, **settings)
 
 
+def count_tokens(prompts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return the tokens of each prompt, none cut off; safe beside `encode_prompts` in another thread."""
+    return [len(ids) for ids in _tokenize(tokenizer, prompts, verbose=False)["input_ids"]]
+
+
 def check_prompts(
     prompts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int, on_long: str = "truncate"
 ) -> list[str]:
@@ -143,9 +148,9 @@ def _too_long(
     texts: list[str], tokenizer: "PreTrainedTokenizerBase", max_token_length: int
 ) -> Iterator[tuple[str, int]]:
     """Texts that do not fit, with their tokens."""
-    for text, ids in zip(texts, _tokenize(tokenizer, texts, verbose=False)["input_ids"], strict=True):
-        if len(ids) > max_token_length:
-            yield text, len(ids)
+    for text, count in zip(texts, count_tokens(texts, tokenizer), strict=True):
+        if count > max_token_length:
+            yield text, count
 
 
 def _shown(text: str) -> str:

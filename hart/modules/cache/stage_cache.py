@@ -120,9 +120,9 @@ class StageCache(BranchCache):
         state, spared = self._state(), self._decide_by_map(plan, start)
         if not spared:
             return None
-        chosen_Rm = self._select(start.x_RnC)
+        chosen_Rm = state.chosen_Rm = self._select(start.x_RnC)
         if len(spared) < 2 * self.plan.depth:
-            state.reused, state.chosen_Rm = spared, chosen_Rm
+            state.reused = spared
             return None
         if chosen_Rm.shape[1] == 0:  # no block will run
             self.end_stage()

@@ -1,0 +1,1 @@
+"""A page that paints a prompt with and without the stage cache: `python -m hart.demo`, extra `demo`."""
