@@ -24,8 +24,8 @@ def counter() -> FlopCounter:
 
 def run(counted: FlopCounter, index: int, rows: int, tokens: int, seen: int) -> None:
     counted.stage(index, (rows, tokens, 2))
-    counted.branch("attn", 0, index, tokens, stage(seen))
-    counted.branch("mlp", 0, index, tokens, stage(seen))
+    counted.count_branch("attn", 0, index, tokens, stage(seen))
+    counted.count_branch("mlp", 0, index, tokens, stage(seen))
 
 
 def branches(tokens: int, seen: int) -> int:
@@ -44,7 +44,7 @@ def test_tokens_branches_and_rows_that_are_left_out_are_saved():
     counted = counter()
     run(counted, 0, 2, 3, 3)
     counted.stage(1, (1, 4, 2))
-    counted.branch("mlp", 0, 1, 1, stage(7))
+    counted.count_branch("mlp", 0, 1, 1, stage(7))
     counted.keys_values(1, 4)
     done = 2 * branches(3, 3) + 2 * WEIGHTS * 1 + 2 * 2 * 2 * 2 * 4
     whole = 2 * (branches(3, 3) + branches(4, 7))
