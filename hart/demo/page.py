@@ -105,7 +105,7 @@ class Page:
             self.plain, self.plain_caption = _picture("plain", "the picture without cache", "<b>No cache</b>")
             self.cached, self.cached_caption = _picture("cached", "the picture with the setting", "<b>With cache</b>")
         self.figures = gr.HTML("", elem_id="figures")
-        with gr.Column(elem_id="apart", visible=False) as self.apart:
+        with gr.Column(elem_id="apart", visible="hidden") as self.apart:  # there, so that its picture is not lost
             text = f"<b>Difference</b> <span>{views.GAIN} times as strong; black where both are equal</span>"
             self.difference, _ = _picture("difference", "where both pictures differ", text)
 
@@ -185,7 +185,7 @@ class Page:
             self.status: views.queued(),
             **dict.fromkeys(pictures),
             self.figures: "",
-            self.apart: gr.Column(visible=False),
+            self.apart: gr.Column(visible="hidden"),
             self.stage: gr.Slider(interactive=False),
             self.stage_caption: views.stage_caption(None, 1),
             self.plan: views.plan(None),
