@@ -82,7 +82,7 @@ class Worker:
     def __call__(self, batch: Row) -> Row:
         """Paint `prompt` [B] and `seed` [B]; return what the manifest says of each, and seconds."""
         rows = [
-            {"file": picture_name(prompt, seed), "prompt": prompt, "seed": seed, "error": self.fault(prompt)}
+            {"file": picture_name(prompt, seed), "prompt": prompt, "seed": seed, "error": self.fault(prompt, seed)}
             for prompt, seed in zip(batch["prompt"].tolist(), batch["seed"].tolist(), strict=True)
         ]
         started = time.perf_counter()
@@ -97,9 +97,12 @@ class Worker:
             row["loading"] = self.loading
         return {name: [row[name] for row in rows] for name in rows[0]}
 
-    def fault(self, prompt: str) -> str:
-        """Return why a prompt cannot be painted; empty if it can."""
+    def fault(self, prompt: str, seed: int) -> str:
+        """Return why a prompt and seed cannot be painted; empty if they can."""
+        from hart.utils import picture_seeds
+
         try:
+            picture_seeds(1, seed)
             self.pipeline.checked_prompts(prompt)
         except ValueError as error:
             return str(error)
@@ -181,7 +184,7 @@ def read_rows(arguments: argparse.Namespace, done: set[str]) -> "ray.data.Datase
     seed, samples = arguments.seed, arguments.num_samples
 
     def pictures(row: Row) -> list[Row]:
-        prompt, given = str(row["prompt"]), row.get("seed")
+        prompt, given = str(row["prompt"] or ""), row.get("seed")
         first = seed if given is None or given != given else int(given)
         return [{"prompt": prompt, "seed": first + sample} for sample in range(samples)]
 

@@ -19,7 +19,8 @@ from PIL import Image
 from tests.examples.conftest import EXAMPLES
 
 pytestmark = pytest.mark.slow
-ROWS = [{"prompt": "a cat", "seed": 3}, {"prompt": "a dog", "seed": None}, {"prompt": "x " * 500, "seed": 1}]
+ROWS = [{"prompt": "a cat", "seed": 3}, {"prompt": "a dog", "seed": None}, {"prompt": "x " * 500, "seed": 1},
+        {"prompt": None, "seed": 0}, {"prompt": "a cat", "seed": -9}]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def test_two_workers_paint_what_one_paints_and_a_run_goes_on(run, tmp_path, pipe
     painted = {(line["prompt"], line["seed"]): line["file"] for line in lines if "error" not in line}
     assert set(painted) == {("a cat", 3), ("a cat", 4), ("a dog", 0), ("a dog", 1)}
     assert found[painted["a dog", 1]] == pipeline("a dog", seed=1).images[0].tobytes()
-    assert [line["error"][:6] for line in lines if "error" in line] == ["prompt", "prompt"]
+    refused = {(line["prompt"][:5], line["seed"]): line["error"] for line in lines if "error" in line}
+    assert set(refused) == {("x x x", 1), ("x x x", 2), ("", 0), ("", 1), ("a cat", -9), ("a cat", -8)}
+    assert "500 tokens" in refused["x x x", 1] and "is empty" in refused["", 0] and "-9" in refused["a cat", -9]
 
     # As a killed run leaves it: a line is missing, another one is half written.
     kept = [line for line in manifest.splitlines() if json.loads(line)["file"] != painted["a cat", 3]]
@@ -95,7 +98,7 @@ def test_a_killed_worker_loses_nothing(run, script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "Worker", Killed)
     status, summary = run(jsonl(tmp_path), "--workers", "2")
     assert status == 0 and killed.exists()
-    assert summary["in_manifest"] == 3 and len(pictures(tmp_path / "out")) == 2
+    assert summary["in_manifest"] == 5 and len(pictures(tmp_path / "out")) == 2
 
 
 def test_what_does_not_fit_is_one_sentence(run, tmp_path):
