@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
@@ -40,6 +39,7 @@ from hart.modules.cache_prompts import Encode, Subjects, check_count
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
+from hart.modules.models.transformer.loading import in_dtype
 from hart.utils.devices import parse_dtype
 
 logger = logging.getLogger(__name__)
@@ -530,16 +530,8 @@ def create_enhanced_hart_model(
         "read it with HARTForT2IConfig.from_pretrained(path) for trained ones."
     )
     model = EnhancedHARTForT2I(config, kwargs.get("vae"), cache_config=setting)
-    return model if kwargs.get("dtype") is None else _in_dtype(model, kwargs["dtype"])
-
-
-def _in_dtype(model: EnhancedHARTForT2I, dtype: torch.dtype | str) -> EnhancedHARTForT2I:
-    """The model in this dtype; what `from_pretrained` keeps in float32 stays there."""
-    for name, module in model.named_children():
-        if name not in model._keep_in_fp32_modules_strict:
-            module.to(parse_dtype(dtype))
-    for parameter in model.parameters(recurse=False):
-        parameter.data = parameter.data.to(parse_dtype(dtype))
+    if kwargs.get("dtype") is not None:
+        in_dtype(model, parse_dtype(kwargs["dtype"]))
     return model
 
 

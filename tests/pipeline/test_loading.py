@@ -106,7 +106,7 @@ def test_a_text_model_of_another_width_is_refused(pipeline):
 
     sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1}
     other = Qwen2Model(Qwen2Config(vocab_size=35, intermediate_size=16, **sizes))
-    with pytest.raises(ValueError, match=r"hidden size is 32; the image model reads 48"):
+    with pytest.raises(ValueError, match=r"text_model must have the hidden size 48 .* got 32"):
         HARTPipeline(pipeline.model, other, pipeline.tokenizer)
 
 

@@ -99,7 +99,7 @@ BAD_INPUT = {
     "two sources": ((*PROMPT, "--prompts_file", "x"), r"not allowed with argument"),
     "no prompt": (("--prompts",), r"argument --prompts: expected at least one argument"),
     "no prompt for a checkpoint": ((), r"--prompts is missing; the samples are for the embedded model only"),
-    "empty prompt": (("--prompts", "a cat", " "), r"prompt 1 is empty"),
+    "empty prompt": (("--prompts", "a cat", " "), r"prompt 1 must be a text that shows something"),
     "long prompt": (("--prompts", "a cat " * 9), r"has 18 tokens; allowed are 12"),
     "missing file": (("--prompts_file", "/nowhere.txt"), r"prompts file '/nowhere.txt' does not exist; give a text"),
     "folder as file": (("--prompts_file", "/proc"), r"prompts file '/proc' is a folder; allowed is a text file"),

@@ -50,7 +50,8 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
         if inputs.callback_on_stage_end is not None:
             f_hat = torch.cat([run.f_hat for run in runs])
             info = StageInfo(index, len(model.config.patch_nums), side, f_hat, model.latent_to_img)
-            inputs.callback_on_stage_end(index, info)
+            if inputs.callback_on_stage_end(index, info) is False:
+                break
     for run in runs:
         run.cache.finish()
     runs[0].cache.finish_call()
@@ -120,7 +121,7 @@ class Generation:
     # -- inputs of a stage -------------------------------------------------------------------------------------------
 
     def _embed_text(self) -> None:
-        """Conditional rows, then unconditional ones: zero features, positions 0, and a mask of the first token."""
+        """Conditional rows, then unconditional ones: negative features, or zeros at position 0 with one token."""
         model, inputs, tokens = self.model, self.inputs, self.config.context_token
         text_BTD = inputs.label_B
         if text_BTD is None:
@@ -128,9 +129,12 @@ class Generation:
         text_BTD = text_BTD.to(model.device, torch.float32)
         position_BT = _or_zeros(inputs.context_position_ids, text_BTD)
         mask_BT = _or_first_token(inputs.context_mask, text_BTD)
-        position_RT = torch.cat([position_BT, torch.zeros_like(position_BT)])
-        mask_RT = torch.cat([mask_BT, _or_first_token(None, text_BTD)])
-        self.text_RTC = model.embed_text(torch.cat([text_BTD, torch.zeros_like(text_BTD)]))
+        negative_BTD = torch.zeros_like(text_BTD)
+        if inputs.negative_context is not None:
+            negative_BTD = inputs.negative_context.to(text_BTD)
+        position_RT = torch.cat([position_BT, _or_zeros(inputs.negative_position_ids, text_BTD)])
+        mask_RT = torch.cat([mask_BT, _or_first_token(inputs.negative_mask, text_BTD)])
+        self.text_RTC = model.embed_text(torch.cat([text_BTD, negative_BTD]))
         self.head_condition = model.head_nm.condition(self.text_RTC)
         self.pooled_RC = model.pooled_text(self.text_RTC, mask_RT)
         self.text_position_RT = position_RT

@@ -42,6 +42,7 @@ class HARTForT2I(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "context"
     supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is torch's scaled dot product
     _keep_in_fp32_modules_strict = ["head", "head_nm"]
     _keys_to_ignore_on_load_unexpected = [rf"^{name}$" for name in FUNCTIONS_OF_THE_CONFIG]
 
@@ -99,10 +100,12 @@ class HARTForT2I(PreTrainedModel):
         """Load a checkpoint: its root or its `llm` folder, with the sibling `tokenizer`.
 
         Args:
-            pretrained_model_name_or_path: folder.
+            pretrained_model_name_or_path: folder or hub id.
             ema: load `ema_model.bin` or `.safetensors` where there is one (default), as the published tools do.
             vae: a tokenizer to attach instead of the sibling folder's.
-            kwargs: as `transformers.PreTrainedModel.from_pretrained`; the tokenizer stays in float32.
+            kwargs: as `transformers.PreTrainedModel.from_pretrained`, among them `revision`, `cache_dir`, `token`,
+                `local_files_only` and `subfolder` for a hub id, `dtype` (or `torch_dtype`) and `device_map` (one
+                device); the tokenizer stays in float32.
 
         Raises:
             FileNotFoundError, ValueError: one sentence naming the file, and the key where there is one.
@@ -249,8 +252,11 @@ class HARTForT2I(PreTrainedModel):
         *,
         orders: Tensor | None = None,
         diffusion_noise: Sequence[Tensor] | None = None,
-        callback_on_stage_end: Callable[[int, Any], None] | None = None,
+        callback_on_stage_end: Callable[[int, Any], Any] | None = None,
         decode: bool = True,
+        negative_context: Tensor | None = None,
+        negative_position_ids: Tensor | None = None,
+        negative_mask: Tensor | None = None,
     ) -> Tensor:
         """Paint pictures, coarse to fine, under classifier-free guidance (paper section 3, spec section 6).
 
@@ -268,8 +274,11 @@ class HARTForT2I(PreTrainedModel):
             num_maskgit_iters: rounds in which the last stage is decoded.
             orders: permutation [B, P*P] of the last stage's tokens, for more than one round.
             diffusion_noise: the head's noise in published draw order, over all rounds.
-            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage.
+            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage; the painting ends there if it
+                returns False.
             decode: False returns the latent map [B, c, P, P] instead of pictures.
+            negative_context, negative_position_ids, negative_mask: text features [B, T, Dc] that guidance leads away
+                from, with positions and mask [B, T]; None are the zeros that the model was trained with.
 
         Returns:
             Pictures [B, 3, H, W] in [0, 1].
@@ -280,6 +289,7 @@ class HARTForT2I(PreTrainedModel):
         inputs = GenerationInputs(
             B, label_B, g_seed, cfg, top_k, top_p, more_smooth, context_position_ids, context_mask, final_stage,
             num_maskgit_iters, orders, diffusion_noise, callback_on_stage_end,
+            negative_context, negative_position_ids, negative_mask,
         )  # fmt: skip
         f_hat = generation.generate(self, inputs)
         return self.latent_to_img(f_hat) if decode else f_hat
