@@ -18,6 +18,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TEXT_MODEL_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".safetensors")
 # Beside the parts of a checkpoint: what a pipeline reads there.
 ROOT_FILES = ("system_prompt.txt", "generation_config.json", "cache_config.json", "similarity_table.json")
+# How long the hub may take to say what a repository holds.
+ANSWER_SECONDS = 10.0
 
 Choice = Callable[[list[str]], list[str]]
 
@@ -114,11 +116,12 @@ def fetched(repo_id: str, choose: Choice, markers: Sequence[str], options: HubOp
     if options.local_files_only:
         return _from_cache(repo_id, markers, options, "local_files_only is True")
     try:
-        names = HfApi(token=options.token).list_repo_files(repo_id, revision=options.revision)
+        # Not list_repo_files: it asks for half a minute before it says that there is no connection.
+        info = HfApi(token=options.token).model_info(repo_id, revision=options.revision, timeout=ANSWER_SECONDS)
     except failures as error:
         return _from_cache(repo_id, markers, options, _why(error, options))
     try:
-        chosen = choose(names)
+        chosen = choose([entry.rfilename for entry in info.siblings or []])
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{repo_id!r} holds no HART checkpoint: {error}.") from error
     try:
