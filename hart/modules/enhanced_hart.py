@@ -124,6 +124,11 @@ class EnhancedHARTForT2I(HARTForT2I):
             return
         if isinstance(cache_config, str):
             cache_config = HARTCacheConfig.from_preset(cache_config, patch_nums=self.config.patch_nums)
+        if not isinstance(cache_config, HARTCacheConfig):
+            raise ValueError(
+                f"cache_config must be a HARTCacheConfig, a preset's name or None, got {cache_config!r}; "
+                "HARTCacheConfig.from_dict(...) takes a dict, HARTCacheConfig.from_json(...) a file."
+            )
         stages = [side * side for side in self.config.patch_nums]
         cache_config.validate(stages, depth=self.config.depth)
         cache_config = copy.deepcopy(cache_config)  # what the caller does to it later is for the next call
@@ -148,7 +153,7 @@ class EnhancedHARTForT2I(HARTForT2I):
 
     def enable_cache(self, cache_config: CacheSetting = None) -> None:
         """Switch reuse on: with these settings, those set before, or `original-cache`."""
-        chosen = cache_config or self._cache_config or DEFAULT_PRESET
+        chosen = self._cache_config or DEFAULT_PRESET if cache_config is None else cache_config
         if chosen is not self._cache_config:
             self.set_cache_config(chosen)
         self._cache_enabled = True
@@ -514,7 +519,7 @@ def create_enhanced_hart_model(
     """
     if cache_preset is not None and custom_cache_config is not None:
         raise ValueError("cache_preset and custom_cache_config are both given; allowed is one of them.")
-    setting = custom_cache_config or cache_preset or DEFAULT_PRESET
+    setting = cache_preset or DEFAULT_PRESET if custom_cache_config is None else custom_cache_config
     if config.name_or_path:
         if not Path(config.name_or_path).is_dir():
             raise FileNotFoundError(

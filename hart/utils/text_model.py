@@ -116,7 +116,7 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
 
     config_file = folder / "tokenizer_config.json"
     config = read_json(config_file) if config_file.is_file() else {}
-    plain = config.get("tokenizer_class") == "PreTrainedTokenizerFast"
+    plain = config.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")  # older and newer name
     loader = PreTrainedTokenizerFast if plain else AutoTokenizer
     return loader.from_pretrained(folder, local_files_only=True)
 

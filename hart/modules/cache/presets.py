@@ -10,6 +10,7 @@ from typing import Any
 
 from hart.modules.cache.config_checks import is_whole
 from hart.modules.cache.registry import unknown
+from hart.utils.numbers import as_python
 
 FILE_NAME = "hart_cache_presets.json"
 STAGE_LISTS = ("skip_stages", "cache_stages", "drop_stages")
@@ -56,7 +57,7 @@ def stages_of(patch_nums: Sequence[int]) -> list[int]:
     Raises:
         ValueError: not a rising sequence of whole numbers.
     """
-    sides = list(patch_nums)
+    sides = as_python(list(patch_nums))
     if not sides or not all(is_whole(side, 1) for side in sides) or sides != sorted(set(sides)):
         raise ValueError(f"patch_nums is {patch_nums!r}; allowed are rising whole numbers such as (1, 2, 3, 4).")
     return [side * side for side in sides]
