@@ -29,6 +29,7 @@ LAYERS = (
         "hart.pipeline_saving",
         "hart.pipeline_settings",
         "hart.pipeline_text",
+        "hart.system_prompt",
     ),
     ("hart.modules.enhanced_hart",),
     ("hart.modules.cache_benchmark", "hart.modules.cache_calibration", "hart.modules.cache_planner"),
