@@ -4,6 +4,7 @@ The folder holds `run.json` (what the run is), `batches.jsonl` (a line per finis
 pictures. A batch counts once its line is whole; its pictures are written before.
 """
 
+import io
 import json
 import logging
 import os
@@ -94,7 +95,7 @@ class Journal:
             return {}
         text = path.read_text(encoding="utf-8", errors="replace")
         records, whole = {}, []
-        for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
             if not line.endswith("\n"):  # torn: lines are written with their end
                 break
             record = _parsed(line, number, path)

@@ -3,12 +3,11 @@
 import json
 import math
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hart.utils.files import write_whole
+from hart.utils.files import read_json, write_whole
 from hart.utils.records import first_problem
 
 FORMAT = 1
@@ -257,7 +256,7 @@ class Results(_Part):
         """
         name = os.fspath(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = read_json(path)
         except ValueError as error:
             raise ValueError(
                 f"{name!r} is no JSON ({error}); write results with `python -m hart.benchmark`."

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from hart.modules.cache.statistics import percentile
 from hart.modules.cache_prompts import Subjects
 from hart.modules.cache_report import BenchmarkReport
+from hart.utils.files import check_target
 from hart.utils.memory import PeakMemory
 from hart.utils.timing import Stopwatch
 
@@ -107,6 +108,8 @@ def benchmark(
         settings: how.
         json_path: where the report goes; None for nowhere.
     """
+    if json_path is not None:
+        check_target(json_path, "json_path")
     sides, memory = (Side(plain), Side(cached)), PeakMemory(plain.device)
     num_batches = -(-settings.num_samples // settings.batch_size)
     rounds = settings.warmup + num_batches

@@ -18,6 +18,7 @@ from hart.modules.cache.calibration import LOW_PERCENTILE, Calibration, Place
 from hart.modules.cache.statistics import percentile, summary
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.cache_prompts import Subjects, check_count
+from hart.utils.files import check_target
 
 if TYPE_CHECKING:
     from hart.modules.enhanced_hart import EnhancedHARTForT2I
@@ -54,6 +55,8 @@ def calibrate(
         sim_path: where the table goes; None for nowhere.
         loaded: the table that a run has already; empty for none.
     """
+    if sim_path is not None:
+        check_target(sim_path, "sim_path")
     config = model.cache_config
     assert config is not None
     recorded, skip_stages = _record(model, subjects, settings), sorted(config.skip_stages)

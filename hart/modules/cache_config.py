@@ -20,7 +20,7 @@ from hart.modules.cache.config_checks import (
     check_together,
     check_values,
 )
-from hart.modules.cache.presets import preset_fields, read_presets
+from hart.modules.cache.presets import FILE_NAME, preset_fields, read_presets
 from hart.modules.cache.registries import known_names
 from hart.modules.cache.registry import unknown
 from hart.utils.files import read_json, write_whole
@@ -196,7 +196,11 @@ class HARTCacheConfig:
         Raises:
             ValueError: unknown name, or a pyramid so short that the preset would reuse nothing.
         """
-        return cls.from_dict(preset_fields(name, patch_nums))
+        fields = preset_fields(name, patch_nums)
+        try:
+            return cls.from_dict(fields)
+        except ValueError as error:
+            raise ValueError(f"preset {name!r} in {FILE_NAME}: {error}") from error
 
     @staticmethod
     def preset_names() -> list[str]:

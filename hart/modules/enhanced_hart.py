@@ -41,6 +41,7 @@ from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
 from hart.modules.models.transformer.loading import in_dtype
 from hart.utils.devices import parse_dtype
+from hart.utils.files import check_target
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,11 @@ class EnhancedHARTForT2I(HARTForT2I):
                     "write one with calibrate_thresholds(sim_path=...)."
                 )
             return {}
+        if not Path(config.sim_path).is_file():
+            raise FileNotFoundError(
+                f"sim_path of the cache settings must be a file that is there, got {config.sim_path!r}."
+            )
+        config.sim_path = str(Path(config.sim_path).absolute())  # wherever the process goes from here
         table = Calibration.from_json(config.sim_path)
         if config.estimator != "online":
             check_table(table, config, self.config.patch_nums, self.config.depth)
@@ -230,9 +236,13 @@ class EnhancedHARTForT2I(HARTForT2I):
             never = estimating_config(config)
             estimating = self._stage_cache(never, {}, CacheStatistics(), AdaptiveThresholds())
         resize = self._resize(config or HARTCacheConfig())
-        return RecordingCache(
-            self.config.patch_nums, recorded, resize, estimating, lambda: self._save_recorded(recorded)
-        )
+        target = check_target(self.sim_path, "sim_path") if self.sim_path else None
+
+        def save() -> None:
+            if target is not None and len(recorded):
+                recorded.to_json(target)
+
+        return RecordingCache(self.config.patch_nums, recorded, resize, estimating, save)
 
     @property
     def calibration(self) -> bool:
@@ -288,10 +298,6 @@ class EnhancedHARTForT2I(HARTForT2I):
     def recorded_similarities(self) -> Calibration:
         """What `calibration = True` has recorded since it was set, or since the last reset."""
         return self._recorded
-
-    def _save_recorded(self, recorded: Calibration) -> None:
-        if self.sim_path and len(recorded):
-            recorded.to_json(self.sim_path)
 
     # -- measuring ---------------------------------------------------------------------------------------------------
 

@@ -31,12 +31,20 @@ def read_text(path: StrPath) -> str:
         ValueError: the bytes are no text; the message names the file.
         OSError: it cannot be read.
     """
-    content = Path(path).read_bytes()
+    return text_of(Path(path).read_bytes(), os.fspath(path))
+
+
+def text_of(content: bytes, name: str) -> str:
+    """The same for bytes; messages call them by `name`.
+
+    Raises:
+        ValueError: the bytes are no text.
+    """
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8-sig")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)!r} is not UTF-8 text ({error}).") from error
+        raise ValueError(f"{name!r} is not UTF-8 text ({error}).") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -52,10 +60,19 @@ def read_json(path: StrPath) -> Any:
         ValueError: it is no text or no JSON; the message names the file.
         OSError: it cannot be read.
     """
+    return json_of(Path(path).read_bytes(), os.fspath(path))
+
+
+def json_of(content: bytes, name: str) -> Any:
+    """The same for bytes; messages call them by `name`.
+
+    Raises:
+        ValueError: they are no text or no JSON.
+    """
     try:
-        return json.loads(read_text(path))
+        return json.loads(text_of(content, name))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not JSON ({error}).") from error
+        raise ValueError(f"{name!r} is not JSON ({error}).") from error
 
 
 def check_target(path: StrPath, name: str) -> Path:
@@ -71,20 +88,18 @@ def check_target(path: StrPath, name: str) -> Path:
         OSError: a folder is in the place, the folder around it is missing or cannot be written to, or the name is too
             long.
     """
-    target = Path(path).absolute()
-    if target.is_dir():
-        raise IsADirectoryError(f"{name} must be a file, got the folder {os.fspath(path)!r}.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"{name} must be a file in a folder that exists, got {os.fspath(path)!r}; make "
-            f"{str(target.parent)!r} first."
-        )
+    target, given = Path(path).absolute(), os.fspath(path)
     with _named(name, path):
-        target.exists()  # of a name that is too long, an OSError
+        if target.is_dir():
+            raise IsADirectoryError(f"{name} must be a file, got the folder {given!r}.")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(
+                f"{name} must be a file in a folder that exists, got {given!r}; make {str(target.parent)!r} first."
+            )
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(f"{name} must be a file that can be written, got {given!r}.")
         with _beside(target) as unfinished:
             unfinished.touch()
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(f"{name} must be a file that can be written, got {os.fspath(path)!r}.")
     return target
 
 
@@ -132,4 +147,6 @@ def _named(name: str, path: StrPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.strerror is None:
+            raise
         raise type(error)(f"{name} {os.fspath(path)!r} cannot be written: {error.strerror}.") from error

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hart.modules.cache_config import HARTCacheConfig
-from hart.utils.files import write_whole
+from hart.utils.files import check_target, write_whole
 from hart.utils.records import first_problem
 
 Step = TypeVar("Step", bound=BaseModel)
@@ -31,6 +31,7 @@ class PlanJournal:
         self.steps: dict[str, str] = {}
         if self.path is None:
             return
+        self.path = check_target(self.path, "journal")
         head = json.dumps(dict(identity), sort_keys=True)
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.is_file() else []
         if lines and lines[0] != head + "\n":
