@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hart.utils.files import write_whole
+
 
 @contextmanager
 def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -44,9 +46,8 @@ def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def save_json(data: Any, path: str | os.PathLike[str]) -> Path:
     """Write data as indented JSON."""
-    path = Path(path)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+    write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    return Path(path)
 
 
 def _temporary_folder(target: Path) -> "tempfile.TemporaryDirectory[str]":

@@ -125,9 +125,7 @@ def test_settings_of_a_wrong_type_are_refused(cached, setting):
 
 
 def test_settings_that_name_no_table_or_a_file_say_so(cached):
-    with pytest.raises(
-        FileNotFoundError, match=r"sim_path of the cache settings must be a file that is there, got 'x'"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"sim_path of the cache settings must be .* got 'x'"):
         cached.model.set_cache_config(HARTCacheConfig([256], [169], sim_path="x"))
     with pytest.raises(ValueError, match=r"preset must be a name, got 'a/b.json'; HARTCacheConfig.from_json"):
         cached.model.set_cache_config("a/b.json")

@@ -94,7 +94,7 @@ def test_a_target_is_tried_before_the_work(tmp_path, monkeypatch):
         (".", r"result must be a file, got the folder '\.'"),
         (
             "missing/a.json",
-            r"result must be a file in a folder that exists, got 'missing/a.json'; make '.*missing' fir",
+            r"result must be a file in a folder that exists, got 'missing/a.json'; make '.*missing'",
         ),
         ("n" * 256, r"result 'n+' cannot be written: File name too long"),
         ("/proc/a.json", r"result '/proc/a.json' cannot be written: "),
