@@ -145,9 +145,7 @@ def _painter(pipeline: HARTPipeline, config: HARTCacheConfig) -> HARTPipeline:
     given = pipeline.model
     kind = type(given) if isinstance(given, EnhancedHARTForT2I) else EnhancedHARTForT2I
     model = kind.from_hart(given, config)
-    return HARTPipeline(
-        model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
-    )
+    return HARTPipeline(**(pipeline.components | {"model": model}), progress=False)
 
 
 def _decibels(value: float) -> str:

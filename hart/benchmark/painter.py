@@ -85,7 +85,12 @@ class Painter:
         shared = self.pipeline
         self.model = EnhancedHARTForT2I.from_hart(shared.model, self.setting.config)
         self.pipeline = HARTPipeline(
-            self.model, shared.text_model, shared.tokenizer, shared.system_prompt, progress=False
+            self.model,
+            shared.text_model,
+            shared.tokenizer,
+            shared.system_prompt,
+            progress=False,
+            generation_config=shared.generation_config,
         )
 
     def paint(self, batch: Batch) -> tuple[BatchRecord, Tensor]:

@@ -17,7 +17,7 @@ from hart.benchmark.results import Interval, Quality
 from hart.evaluation import ATTRIBUTES, PictureCheck, Scene, check_pictures
 from hart.modules.models.autoencoder import HARTAutoEncoder
 
-PACKAGES = {"skimage": "scikit-image", "scipy": "scipy"}
+PACKAGES = {"skimage": "scikit-image", "scipy": "scipy", "PIL": "pillow"}
 SSIM_WINDOW = 7
 AT_ONCE, LARGE_SIDE = 16, 512
 """So many pictures are looked at together; one, where a side has more pixels than that."""
@@ -28,7 +28,7 @@ def need_metrics() -> None:
     missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(
-            f"the benchmark needs {' and '.join(missing)}; install with `pip install hart-stage-cache[benchmark]`."
+            f"the benchmark needs {', '.join(missing)}; install with `pip install hart-stage-cache[benchmark]`."
         )
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hart.utils.files import written_beside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 GAP = 8
 CAPTION_SIZE = 14
@@ -24,7 +24,7 @@ BACKGROUND = "white"
 INK = "black"
 
 
-def to_numpy(images: Tensor) -> NDArray[np.uint8]:
+def to_numpy(images: "Tensor") -> NDArray[np.uint8]:
     """Turn pictures into bytes by cutting off `255 * x`, without rounding, as the published tools do.
 
     Args:
@@ -44,7 +44,7 @@ def to_numpy(images: Tensor) -> NDArray[np.uint8]:
     return array
 
 
-def to_pil(images: Tensor) -> list["Image"]:
+def to_pil(images: "Tensor") -> list["Image"]:
     """Turn [B, 3, H, W] pictures in 0 to 1 into B Pillow pictures (see `to_numpy`).
 
     Raises:
@@ -86,7 +86,7 @@ def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:
     Raises:
         ImportError: the picture is a tensor and Pillow is not installed.
     """
-    picture = to_pil(image[None])[0] if isinstance(image, Tensor) else image
+    picture: Any = image if hasattr(image, "save") else to_pil(image[None])[0]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as unfinished:

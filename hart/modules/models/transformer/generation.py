@@ -18,6 +18,7 @@ from hart.modules.models.transformer.inputs import GenerationInputs, check_input
 from hart.modules.models.transformer.seeds import PictureRandom
 from hart.modules.models.transformer.stage_info import StageInfo
 from hart.modules.networks.kv_cache import KVCache
+from hart.modules.networks.precision import input_dtype
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import (
     Places,
@@ -159,7 +160,7 @@ class Generation:
     def image_tokens(self, index: int, map_Bcpp: Tensor) -> Tensor:
         """Input of a later stage [R, p*p, C]: the accumulated map at its size, the same for all rows of a picture."""
         embed = self.model.word_embed
-        tokens_BnC = embed(map_Bcpp.flatten(2).transpose(1, 2).to(embed.weight.dtype)) + self.levels_KC[index]
+        tokens_BnC = embed(map_Bcpp.flatten(2).transpose(1, 2).to(input_dtype(embed))) + self.levels_KC[index]
         if self.config.attn_type == "gpt2":
             start = self.config.context_token + sum(side * side for side in self.sides[1:index])
             tokens_BnC = tokens_BnC + self.model.pos_1LC[:, start : start + tokens_BnC.shape[1]]

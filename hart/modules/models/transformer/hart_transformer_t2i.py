@@ -27,6 +27,7 @@ from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.block import Block, OutputModulation
 from hart.modules.networks.embeddings import TimestepEmbedder
 from hart.modules.networks.norm import RMSNorm, build_norm
+from hart.modules.networks.precision import input_dtype
 from hart.modules.networks.stage import Stage
 
 
@@ -150,7 +151,7 @@ class HARTForT2I(PreTrainedModel):
 
     def embed_text(self, context_RTD: Tensor) -> Tensor:
         """Text features [R, T, Dc] to the transformer's width [R, T, C]."""
-        return self.context_embed(self.context_norm(context_RTD.float()).to(self.context_embed.weight.dtype))
+        return self.context_embed(self.context_norm(context_RTD.float()).to(input_dtype(self.context_embed)))
 
     def level_table(self) -> Tensor:
         """Embedding [K, C] of every stage; text tokens have stage 0."""
@@ -178,11 +179,11 @@ class HARTForT2I(PreTrainedModel):
     def get_logits(self, x_RnC: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
         """Logits [R, n, V] in float32; `condition` from `head_nm.condition(embedded text)`."""
         normed = self.head_nm(x_RnC, condition)
-        return self.head(normed.to(self.head.weight.dtype)).float()
+        return self.head(normed.to(input_dtype(self.head))).float()
 
     def diffusion_condition(self, x_RnC: Tensor, codes_Rnc: Tensor) -> Tensor:
         """What the diffusion head sees of each last-stage token, [R, n, C]."""
-        return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(self.word_embed.weight.dtype)))
+        return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(input_dtype(self.word_embed))))
 
     def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
         """The cache of one generation; none unless one of the switches below was ever touched.
