@@ -58,7 +58,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
         ValueError: the file is truncated, is not a plain state dict, is a pointer of Git LFS, or an index names a
             missing shard.
     """
-    _refuse_pointer(file)
+    refuse_pointer(file)
     if file.name.endswith(".index.json"):
         return _read_shards(file)
     if file.suffix == ".safetensors":
@@ -80,7 +80,8 @@ def read_state(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def _refuse_pointer(file: Path) -> None:
+def refuse_pointer(file: Path) -> None:
+    """Raise a ValueError for what Git LFS leaves in a clone instead of the weights."""
     with file.open("rb") as opened:
         if opened.read(len(LFS_POINTER)) == LFS_POINTER:
             raise ValueError(

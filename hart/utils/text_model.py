@@ -49,7 +49,7 @@ def load_text_model(
         raise FileNotFoundError(f"text model folder {str(folder)!r} does not exist; give a folder on this machine")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"text model folder {str(folder)!r} has no config.json")
-    _refuse_pickles(folder)
+    _refuse_other_forms(folder)
     try:
         tokenizer = _load_tokenizer(folder)
         with _quietly():
@@ -84,8 +84,12 @@ def _quietly() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def _refuse_pickles(folder: Path) -> None:
-    """Say what to do about weights that are there in the wrong format; transformers would say that there are none."""
+def _refuse_other_forms(folder: Path) -> None:
+    """Say what to do about weights that are there in the wrong form; transformers would say that there are none."""
+    from hart.utils.checkpoint import refuse_pointer
+
+    for file in folder.glob("*.safetensors"):
+        refuse_pointer(file)
     pickles = sorted(folder.glob("*.bin"))
     if pickles and not list(folder.glob("*.safetensors")):
         raise ValueError(
