@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hart import HARTPipeline
 from hart.evaluation import draw_scenes
-from hart.modules.cache.no_cache import Branch, NoCache, StageStart
+from hart.modules.cache.branch_cache import Branch, NoCache, StageStart
 from hart.modules.cache.similarity import similarity
 from hart.modules.cache.upsample import upsample_tokens
 from hart.modules.cache_config import HARTCacheConfig

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hart import embedded_model_path
-from hart.modules.cache_benchmark import timed
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.utils.timing import timed
 
 
 def last_stage_seconds(model: EnhancedHARTForT2I, seed: int) -> float:

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matrix_peak import matrix_product_peak
 from tqdm import tqdm
 
-from hart.benchmark.machine import this_machine
-from hart.benchmark.matrix_peak import matrix_product_peak
-from hart.benchmark.painter import compile_branches, full_flops
-from hart.modules.cache_benchmark import timed
+from hart.benchmark.run.batches import compile_branches, full_flops
 from hart.pipeline import HARTPipeline
 from hart.utils.files import write_whole
+from hart.utils.machine import this_machine
 from hart.utils.memory import PeakMemory
+from hart.utils.timing import timed
 
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a yellow background"
 MODES: dict[str, dict[str, Any] | None] = {
     "eager": None,
     "compile": {},

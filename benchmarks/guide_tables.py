@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hart.benchmark.report_frontier import psnr_frontier
+from hart.benchmark.report.exported_tables import markdown_table
+from hart.benchmark.report.frontier import psnr_frontier
 from hart.benchmark.results import Results
-from hart.benchmark.tables import markdown_table
 
 RUNS = Path(__file__).parent / "runs"
 GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
 PLOT = Path(__file__).parents[1] / "docs" / "frontier.svg"
-REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report_assets" / "report.css"
+REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report" / "assets" / "report.css"
 PIXELS_PER_PLACE = 16
 EXPONENTS = ("seconds_exponent", "peak_gib_exponent")
 EMBEDDED = "embedded.json"

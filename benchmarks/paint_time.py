@@ -10,13 +10,13 @@ import statistics
 from typing import Any
 
 import torch
+from matrix_peak import matrix_product_peak
 
-from hart.benchmark.matrix_peak import matrix_product_peak
-from hart.benchmark.painter import full_flops
-from hart.modules.cache_benchmark import timed
+from hart.benchmark.run.batches import full_flops
 from hart.pipeline import HARTPipeline
+from hart.utils.timing import timed
 
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a yellow background"
 
 
 def paint_times(pipe: HARTPipeline, prompts: list[str]) -> dict[str, Any]:

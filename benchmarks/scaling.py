@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hart.benchmark.against import unlike_runs
+from hart.benchmark.report.against import unlike_runs
 from hart.benchmark.results import Results
 from hart.utils.files import write_whole
 

@@ -20,7 +20,14 @@ from tqdm import tqdm
 from hart import HARTPipeline
 from hart.evaluation import draw_scenes
 from hart.modules.cache import stage_cache
-from hart.modules.cache.selector import SelectorInput, edge, fastvar, fhat_cosine, register_selector, select_tokens
+from hart.modules.cache.token_selectors import (
+    SelectorInput,
+    edge,
+    fastvar,
+    fhat_cosine,
+    register_selector,
+    select_tokens,
+)
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.utils.psnr import psnr

@@ -220,7 +220,7 @@ def compare(
     arguments: argparse.Namespace, pipeline: "HARTPipeline", prompts: list[str], folder: Path
 ) -> dict[str, Any]:
     """Paint the prompts under several presets and write one sheet and one JSON."""
-    from hart.compare import compare_presets
+    from hart.benchmark.compare import compare_presets
     from hart.utils import save_json, save_png
 
     comparison = compare_presets(

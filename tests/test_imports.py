@@ -14,40 +14,25 @@ FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")])
 # From the top of the house down: a file may import its own layer and those below it.
 LAYERS = (
     ("examples",),
-    ("hart.benchmark",),
-    ("hart.evaluation.__main__",),
-    ("hart.compare",),
-    (
-        "hart.pipeline",
-        "hart.pipeline_callbacks",
-        "hart.pipeline_checkpoint",
-        "hart.pipeline_folders",
-        "hart.pipeline_inputs",
-        "hart.pipeline_loading",
-        "hart.pipeline_output",
-        "hart.pipeline_painting",
-        "hart.pipeline_saving",
-        "hart.pipeline_settings",
-        "hart.pipeline_text",
-        "hart.system_prompt",
-    ),
-    ("hart.modules.enhanced_hart",),
-    ("hart.modules.cache_benchmark", "hart.modules.cache_calibration", "hart.modules.cache_planner"),
-    ("hart.modules.cache_prompts", "hart.modules.cache_report"),
+    ("hart.benchmark", "hart.compare", "hart.evaluation.__main__"),
+    ("hart.pipeline", "hart.system_prompt"),
+    ("hart.modules.enhanced_hart", "hart.modules.cache_planner"),
+    ("hart.tuning",),  # knows the model by a protocol
+    ("hart.evaluation",),  # judges pictures, whoever painted them
     ("hart.modules.models.transformer",),
     ("hart.modules.models.autoencoder",),
-    ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache", "hart.modules.cache_config"),
-    ("hart.evaluation",),  # judges pictures, whoever painted them
-    ("hart.utils",),
+    ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache_config"),
+    ("hart.modules.cache",),
+    ("hart.embedded", "hart.utils", "hart.version"),
     ("hart",),
 )
-# Modules that a file names as text because they stand above it, with the reason.
-BY_NAME = {
-    # `use_cache = True` on a plain model, as the older interface has it, needs the class that is built on that model.
-    "hart.modules.models.transformer.hart_transformer_t2i": {"hart.modules.enhanced_hart"},
+# The parts of the model's forward passes name its class in their signatures, and it calls them.
+TRANSFORMER = "hart.modules.models.transformer"
+TYPE_HINTS = {
+    f"{TRANSFORMER}.{name}" for name in ("generation", "hart_transformer_t2i", "initialisation", "inputs", "training")
 }
 # The object that means "no cache" is all that networks know of the cache.
-NO_CACHE = "hart.modules.cache.no_cache"
+NO_CACHE = "hart.modules.cache.branch_cache"
 EXTENSIONS = ("apex", "flash_attn", "hart_backend", "triton", "xformers", "efficientvit")
 
 
@@ -55,10 +40,10 @@ def module_name(file: Path) -> str:
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(file: Path) -> list[str]:
-    """Names of all modules that a file imports, at any depth, type checking left out."""
-    names = []
-    for node in _running(ast.parse(file.read_text(encoding="utf-8"))):
+def imported(file: Path, for_types: bool = False) -> list[str]:
+    """Names of all modules that a file imports, at any depth; those for type checking alone only `for_types`."""
+    names, tree = [], ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if for_types else _running(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -109,9 +94,39 @@ def test_imports_point_down_the_house(file):
         assert other >= own, f"{module_name(file)} imports {name}, which stands above it"
 
 
+def circles(for_types: bool) -> list[set[str]]:
+    """Sets of modules that import one another, directly or by way of others."""
+    files = {module_name(file): file for file in FILES}
+    graph = {name: {other for other in imported(file, for_types) if other in files} for name, file in files.items()}
+    reached = {name: reachable(graph, name) for name in graph}
+    found = [{name for name in reached if name in reached[start] and start in reached[name]} for start in reached]
+    return [circle for index, circle in enumerate(found) if len(circle) > 1 and circle not in found[:index]]
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen, waiting = set(), [start]
+    while waiting:
+        for name in graph[waiting.pop()] - seen:
+            seen.add(name)
+            waiting.append(name)
+    return seen
+
+
+def test_imports_run_in_no_circle():
+    assert circles(for_types=False) == []
+
+
+def test_circles_of_type_hints_are_those_left_on_purpose():
+    assert circles(for_types=True) == [TYPE_HINTS]
+
+
+def test_reachable_goes_all_the_way():
+    assert reachable({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}, "a") == {"b", "c"}
+
+
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_no_import_hides_in_a_name(file):
-    assert loaded_by_name(file.read_text(encoding="utf-8")) == BY_NAME.get(module_name(file), set())
+    assert loaded_by_name(file.read_text(encoding="utf-8")) == set()
 
 
 def test_names_that_hide_an_import_are_seen():
@@ -143,9 +158,11 @@ def test_nothing_needs_an_extension_or_names_a_device(file):
             assert node.func.attr != "cuda", f"{file}:{node.lineno} moves to CUDA; take the device of a tensor"
 
 
-LIGHT = ["import hart", "import hart; hart.embedded_model_path(); hart.sample_prompts()"]
-if (PACKAGE / "modules" / "cache_config.py").exists():
-    LIGHT.append("import hart.modules.cache_config")
+LIGHT = [
+    "import hart",
+    "import hart; hart.embedded_model_path(); hart.sample_prompts()",
+    "import hart.modules.cache_config",
+]
 
 
 @pytest.mark.parametrize("statement", LIGHT)

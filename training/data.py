@@ -7,10 +7,7 @@ Example:
     >>> captions = [scene.caption(np.random.default_rng(0)) for scene in scenes[:16]]
 """
 
-from pathlib import Path
-
-import numpy as np
-
+from hart.evaluation.artwork import load_sprites
 from hart.evaluation.scenes import (
     COLOURS,
     LAYOUTS,
@@ -41,30 +38,6 @@ __all__ = [
     "parse_caption",
     "training_scenes",
 ]
-
-SPRITES_PATH = Path(__file__).parent / ".cache" / "sprites.npz"
-
-
-def load_sprites(path: Path | str = SPRITES_PATH) -> Sprites:
-    """Load the artwork that `python -m training.prepare_data` made.
-
-    Args:
-        path: the file `sprites.npz`.
-
-    Returns:
-        Sprites, with `big` uint8 [O, S, 112, 112, 4] and `small` uint8 [O, S, 64, 64, 4].
-
-    Raises:
-        FileNotFoundError: if the file is not there.
-        ValueError: if the file was made for another list of objects.
-    """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path} is not there; run `python -m training.prepare_data` first.")
-    with np.load(path, allow_pickle=False) as stored:
-        codes = [item.code for item in load_objects()]
-        if list(stored["codes"]) != codes:
-            raise ValueError(f"{path} was made for other objects; run `python -m training.prepare_data` again.")
-        return Sprites(stored["big"], stored["small"])
 
 
 def training_scenes() -> list[Scene]:

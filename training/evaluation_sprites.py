@@ -1,39 +1,45 @@
-"""Make the small artwork that ships for evaluation: `python -m training.evaluation_sprites`.
+"""Put the prepared artwork into the package: `python -m training.evaluation_sprites`.
 
 Run it after `python -m training.prepare_data` whenever the objects change, and commit the result.
 """
 
+import argparse
 import logging
 from pathlib import Path
 
 import numpy as np
 
 import hart.evaluation
-from hart.evaluation.scenes import Sprites, load_objects
-from hart.evaluation.templates import TEMPLATE_SIDE, resize
-from training.data import load_sprites
+from hart.evaluation.artwork import read_sprites
+from hart.evaluation.scenes import load_objects
 
 logger = logging.getLogger(__name__)
 
+PREPARED = Path(__file__).parent / ".cache" / "sprites.npz"
 PATH = Path(hart.evaluation.__file__).parents[1] / "assets" / "evaluation_sprites.npz"
 
 
-def pool_sprites(sprites: Sprites) -> np.ndarray:
-    """Premultiply the big sprites and pool them: uint8 [O, S, 4, K, K]."""
-    num_objects, num_styles, side = sprites.big.shape[:3]
-    alpha = sprites.big[..., 3:] / np.float32(255)
-    premultiplied = np.concatenate([sprites.big[..., :3] * alpha, sprites.big[..., 3:]], axis=-1)
-    pooled = [resize(sprite, TEMPLATE_SIDE) for sprite in premultiplied.reshape(-1, side, side, 4)]
-    planes = np.rint(np.stack(pooled)).astype(np.uint8).transpose(0, 3, 1, 2)
-    return planes.reshape(num_objects, num_styles, 4, TEMPLATE_SIDE, TEMPLATE_SIDE)
+def install(prepared: Path = PREPARED, path: Path = PATH) -> None:
+    """Write what of the prepared artwork the package needs, losslessly.
+
+    Args:
+        prepared: `sprites.npz` of `training.prepare_data`.
+        path: the package's file.
+    """
+    sprites = read_sprites(prepared)
+    codes = np.array([item.code for item in load_objects()])
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, big=sprites.big, small=sprites.small, codes=codes)
+    temporary.replace(path)
+    logger.info("wrote %s, %d bytes", path, path.stat().st_size)
 
 
 def main() -> None:
-    """Pool the sprites and write the package's file."""
+    """Read the command line and write the package's file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--prepared", type=Path, default=PREPARED, help="file that prepare_data wrote")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    codes = np.array([item.code for item in load_objects()])
-    np.savez_compressed(PATH, planes=pool_sprites(load_sprites()), codes=codes)
-    logger.info("wrote %s, %d bytes", PATH, PATH.stat().st_size)
+    install(parser.parse_args().prepared)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from training.common import EMBEDDED, RUNS, load_checkpoint, save_checkpoint
 from training.data import COLOURS, STYLES, Scene, compose_batch, is_held_out, load_objects, load_sprites
 from training.stream import to_tensor
 
-CORNERS = ("top left", "top right", "bottom left", "bottom right")
+CORNERS = ("top right", "bottom left")
 SHARDS = RUNS / "latents"
 SHARD_SIZE = 1000
 # Where an earlier version of this script wrote all latents at once.
@@ -40,7 +40,7 @@ def chosen_scenes(places: int, seed: int = 0) -> list[Scene]:
                 big = Scene(index, style, colour)
                 if is_held_out(big):
                     continue
-                chosen = rng.permutation(("center", *CORNERS))[:places]
+                chosen = rng.permutation(CORNERS)[:places]
                 scenes += [big, *(Scene(index, style, colour, "small", str(place)) for place in chosen)]
     return scenes
 
@@ -123,7 +123,7 @@ def load_latents(vae: HARTAutoEncoder, folder: Path = SHARDS, single: Path = LAT
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--places", type=int, default=2, help="places of each small object, 0 to 5")
+    parser.add_argument("--places", type=int, default=2, help="places of each small object, 0 to 2")
     scenes = chosen_scenes(parser.parse_args().places)
     # Shuffled, so that any prefix is a fair sample and an interrupt costs little.
     order = np.random.default_rng(1).permutation(len(scenes))

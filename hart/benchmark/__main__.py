@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hart.benchmark.exports import EXPORTS
+from hart.benchmark.judge.exports import EXPORTS
 from hart.benchmark.prompt_files import read_prompt_files
 from hart.benchmark.report import need_plots, write_report
 from hart.benchmark.results import Results
@@ -20,8 +20,8 @@ from hart.utils.command_line import BAD_INPUT, INTERRUPTED, Parser, whole_number
 from hart.utils.locks import only_user
 
 if TYPE_CHECKING:
-    from hart.benchmark.settings import NamedSetting
-    from hart.benchmark.work import WorkRequest
+    from hart.benchmark.run.work import WorkRequest
+    from hart.benchmark.settings.choose import NamedSetting
     from hart.pipeline import HARTPipeline
 
 logger = logging.getLogger(__name__)
@@ -47,11 +47,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--plan", type=float, metavar="DROP",
         help="plan first for this drop of the score (0.01), presets and peers as candidates, and measure the plan, too",
     )  # fmt: skip
+    parser.add_argument(
+        "--plan_fidelity", type=float, metavar="DB",
+        help="plan first for this loss of fidelity (0.5), on captions of the embedded model, in place of --plan",
+    )  # fmt: skip
     parser.add_argument("--plan_psnr", type=float, metavar="DB", help="least median PSNR of the plan (default: none)")
     parser.add_argument(
         "--plan_pictures", type=int, nargs=3, default=[12, None, None], metavar=("SEARCH", "VERIFY", "CONFIRM"),
         help="pictures of the plan's search, of its verification and of its confirmation (default: 12, and for each of "
-        "the others as many as the drop needs: 500 for 0.01; 32 where the latent map judges)",
+        "the others as many as the drop needs: 500 for 0.01; 48 by fidelity, 32 where the latent map judges)",
     )  # fmt: skip
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
@@ -150,10 +154,10 @@ def smaller_words(batch_size: int) -> str:
 def measure(arguments: argparse.Namespace, command: str) -> Results:
     """Load, choose settings, paint and judge, once it is clear that all can be judged and shown."""
     # Imported late: help and wrong arguments should not wait for torch.
-    from hart.benchmark.planning import PLAN_NAME
-    from hart.benchmark.quality import need_metrics
-    from hart.benchmark.runner import run_benchmark
-    from hart.benchmark.settings import choose_settings
+    from hart.benchmark.judge.quality import need_metrics
+    from hart.benchmark.run.planning import PLAN_NAME
+    from hart.benchmark.run.runner import run_benchmark
+    from hart.benchmark.settings.choose import choose_settings
     from hart.pipeline import HARTPipeline
 
     if not arguments.speed_only:
@@ -168,7 +172,7 @@ def measure(arguments: argparse.Namespace, command: str) -> Results:
     settings = choose_settings(
         config.patch_nums, config.depth, arguments.settings, arguments.files, arguments.sweep, arguments.base
     )
-    if arguments.plan is not None:
+    if arguments.plan is not None or arguments.plan_fidelity is not None:
         if any(setting.name == PLAN_NAME for setting in settings):
             raise ValueError(f"settings hold {PLAN_NAME!r}, and --plan adds one of that name; rename the file.")
         settings.append(plan_first(pipeline, request, arguments))
@@ -189,9 +193,10 @@ def measure(arguments: argparse.Namespace, command: str) -> Results:
 
 def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argparse.Namespace) -> "NamedSetting":
     """The planner's setting, or the one that an earlier call left in the folder."""
-    from hart.benchmark.planning import PlanRequest, planned_setting
+    from hart.benchmark.run.planning import PlanRequest, planned_setting
 
-    asked = PlanRequest(arguments.plan, arguments.plan_psnr, tuple(arguments.plan_pictures))
+    counts = tuple(arguments.plan_pictures)
+    asked = PlanRequest(arguments.plan, arguments.plan_psnr, counts, max_fidelity_loss=arguments.plan_fidelity)
     return planned_setting(
         pipeline, asked, request, arguments.output_dir, arguments.checkpoint, any_revision=arguments.any_revision
     )
@@ -199,7 +204,7 @@ def plan_first(pipeline: "HARTPipeline", request: "WorkRequest", arguments: argp
 
 def work_request(arguments: argparse.Namespace) -> "WorkRequest":
     """What the flags say about the pictures."""
-    from hart.benchmark.work import WorkRequest
+    from hart.benchmark.run.work import WorkRequest
 
     prompts, metadata = read_prompt_files(arguments.prompts_file)
     if len(prompts) > arguments.num_pictures:
@@ -228,7 +233,7 @@ def check_exports(arguments: argparse.Namespace) -> None:
 
 def write_outputs(results: Results, other: Results | None, arguments: argparse.Namespace) -> None:
     """Tables, report and exports beside `results.json`."""
-    from hart.benchmark.tables import markdown_table, write_csv
+    from hart.benchmark.report.exported_tables import markdown_table, write_csv
 
     folder = arguments.output_dir
     written = [
@@ -240,7 +245,7 @@ def write_outputs(results: Results, other: Results | None, arguments: argparse.N
         written.append(EXPORTS[tool](results, folder, Path(target)))
     logger.info("%s\n", markdown_table(results))
     if other is not None:
-        from hart.benchmark.against import compare_runs
+        from hart.benchmark.report.against import compare_runs
 
         logger.info("%s\n", compare_runs(results, other))
     for recommendation in results.recommendations:

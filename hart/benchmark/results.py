@@ -5,70 +5,21 @@ import math
 import os
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from hart.utils.files import read_json, write_whole
-from hart.utils.records import first_problem
+from hart.utils.intervals import Interval, Spread
+from hart.utils.machine import Machine
+from hart.utils.records import Part, first_problem
 
 FORMAT = 1
 """Version of the JSON; a reader refuses any other and says so."""
-
-NOTCH = 1.57
-"""Half of a notch, in interquartile ranges over the root of the number of values."""
 
 Kind = Literal["preset", "peer", "file", "sweep", "plan"]
 Goal = Literal["speed", "balance", "quality", "memory"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Spread(_Part):
-    """Median and quartiles of seconds per batch, or of paired ratios."""
-
-    median: float
-    q1: float
-    q3: float
-
-    def is_apart(self, other: "Spread", rounds: int, other_rounds: int) -> bool:
-        """Whether two medians of so many rounds differ by more than chance.
-
-        Their notches do not meet (McGill, Tukey and Larsen, Variations of box plots, The American Statistician, 1978).
-        One round has no notch and says nothing of chance: there any difference is one.
-        """
-        reach = NOTCH * ((self.q3 - self.q1) / math.sqrt(rounds) + (other.q3 - other.q1) / math.sqrt(other_rounds))
-        return abs(self.median - other.median) > reach
-
-
-class Interval(_Part):
-    """A value with its 95% interval over pictures."""
-
-    value: float
-    low: float
-    high: float
-
-    def scaled(self, factor: float) -> "Interval":
-        """The same in a unit that is so many times smaller."""
-        return Interval(value=factor * self.value, low=factor * self.low, high=factor * self.high)
-
-
-class Machine(_Part):
-    """Where it ran; results of different machines are never compared silently."""
-
-    processor: str
-    cores: int
-    memory_gib: float
-    accelerator: str | None
-    platform: str
-    python: str
-    torch: str
-    transformers: str
-    hart: str
-    git_revision: str | None
-
-
-class Work(_Part):
+class Work(Part):
     """What was painted, and how.
 
     Args:
@@ -97,10 +48,13 @@ class Work(_Part):
     metadata: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class Quality(_Part):
+class Quality(Part):
     """Figures of a setting's pictures; None where it was not measured.
 
     Args:
+        fidelity: PSNR in dB to the true pictures in the object's box, mean; for captions of the embedded model only.
+        fidelity_lost: no-cache's fidelity minus this one, paired by picture.
+        fidelity_of_pictures: the fidelity of every picture, in their order.
         prompt_score: share of pictures that show all that the prompt asks for.
         attributes: the same per attribute.
         prompt_drop: no-cache's score minus this one, paired by picture.
@@ -113,6 +67,9 @@ class Quality(_Part):
         frechet_limits: its 95% interval; None in runs recorded before it was measured.
     """
 
+    fidelity: Interval | None = None
+    fidelity_lost: Interval | None = None
+    fidelity_of_pictures: list[float] = Field(default_factory=list)
     prompt_score: Interval | None = None
     attributes: dict[str, float] = Field(default_factory=dict)
     prompt_drop: Interval | None = None
@@ -124,7 +81,7 @@ class Quality(_Part):
     frechet_limits: tuple[float, float] | None = None
 
 
-class Memory(_Part):
+class Memory(Part):
     """Peaks in bytes, by the method named (0: not measured); `over_no_cache` is the ratio to no-cache's peak."""
 
     method: str
@@ -133,7 +90,7 @@ class Memory(_Part):
     cache_peak_bytes: int = Field(ge=0)
 
 
-class Setting(_Part):
+class Setting(Part):
     """One setting and all that was measured of it.
 
     Args:
@@ -176,7 +133,7 @@ class Setting(_Part):
     folder: str | None = None
 
 
-class Similarity(_Part):
+class Similarity(Part):
     """True similarities of reused to computed outputs, measured once on this model.
 
     Args:
@@ -190,7 +147,7 @@ class Similarity(_Part):
     table: dict[str, list[list[float | None]]]
 
 
-class Recommendation(_Part):
+class Recommendation(Part):
     """The setting to use for a goal, and why in one sentence."""
 
     goal: Goal
@@ -198,7 +155,7 @@ class Recommendation(_Part):
     why: str
 
 
-class Results(_Part):
+class Results(Part):
     """A whole run; `settings[0]` is no-cache.
 
     Args:

@@ -29,12 +29,8 @@ SIDES = {"big": 112, "small": 64}
 # Chosen away from the colours the artwork is painted with (a Twemoji heart on Twemoji red would be invisible).
 COLOURS = {
     "white": (255, 255, 255),
-    "black": (8, 8, 12),
-    "red": (170, 0, 20),
-    "orange": (230, 95, 0),
     "yellow": (255, 240, 0),
     "green": (20, 140, 60),
-    "cyan": (0, 215, 215),
     "blue": (20, 40, 200),
     "purple": (110, 20, 150),
     "pink": (255, 120, 200),
@@ -44,17 +40,16 @@ COLOURS = {
 # Multiples of 8 pixels, so that every layout sits on the latent grid of the tokenizer.
 OFFSETS = {
     ("big", "center"): (8, 8),
-    ("small", "center"): (32, 32),
-    ("small", "top left"): (8, 8),
     ("small", "top right"): (8, 56),
     ("small", "bottom left"): (56, 8),
-    ("small", "bottom right"): (56, 56),
 }
 """(top, left) in pixels of the object's square, by (size, position)."""
 
 LAYOUTS = tuple(OFFSETS)
-POSITIONS = ("center", "top left", "top right", "bottom left", "bottom right")
+POSITIONS = ("center", "top right", "bottom left")
 SYNONYM_CHANCE = 0.15
+HELD_OUT_SLOTS = 10
+"""Of this many (object, style) pairs, one for each colour is held out on that colour: a tenth of all combinations."""
 
 CAPTION_FORM = "a [small] {style} {label} on a {colour} background [at the {position}]"
 _CAPTION = re.compile(
@@ -80,7 +75,7 @@ class Scene:
         style: one of `STYLES`.
         colour: background, a key of `COLOURS`.
         size: "big" or "small".
-        position: one of `POSITIONS`; a big object is always at the "center".
+        position: one of `POSITIONS`; a big object is always at the "center", a small one never.
 
     Raises:
         ValueError: if a field has a value that is not allowed.
@@ -100,7 +95,8 @@ class Scene:
         _require("size", self.size, SIDES)
         _require("position", self.position, POSITIONS)
         if (self.size, self.position) not in OFFSETS:
-            raise ValueError(f"position is {self.position!r}; a big object allows only 'center'.")
+            allowed = " or ".join(repr(position) for size, position in OFFSETS if size == self.size)
+            raise ValueError(f"position must be {allowed} for a {self.size} object, got {self.position!r}.")
 
     @property
     def label(self) -> str:
@@ -125,7 +121,7 @@ class Scene:
             synonym_chance: how often, 0 to 1, a synonym stands in for the label; unused without `rng`.
 
         Returns:
-            For example "a small 3d fox on an orange background at the top left".
+            For example "a small 3d fox on a yellow background at the top right".
         """
         label = self.label
         if rng is not None and rng.random() < synonym_chance:
@@ -169,13 +165,14 @@ def all_scenes() -> list[Scene]:
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Say whether training must never show this scene; true of one colour per (object, style), in all layouts."""
+    """Say whether training must never show this scene; true of a tenth of the (object, style, colour) combinations."""
     return scene.colour == held_out_colour(scene.object_index, scene.style)
 
 
-def held_out_colour(object_index: int, style: str) -> str:
-    """Return the one background colour that training never shows with this object in this style."""
-    return list(COLOURS)[_held_out_table()[object_index][STYLES.index(style)]]
+def held_out_colour(object_index: int, style: str) -> str | None:
+    """Return the background colour that training never shows with this object in this style; None for two in five."""
+    slot = _held_out_table()[object_index][STYLES.index(style)]
+    return list(COLOURS)[slot] if slot < len(COLOURS) else None
 
 
 def compose(scene: Scene, sprites: Sprites) -> np.ndarray:
@@ -183,7 +180,7 @@ def compose(scene: Scene, sprites: Sprites) -> np.ndarray:
 
     Args:
         scene: what to paint.
-        sprites: the artwork, see `training.data.load_sprites`.
+        sprites: the artwork, see `hart.evaluation.load_sprites`.
 
     Returns:
         uint8 [128, 128, 3], RGB.
@@ -231,14 +228,17 @@ def _index_by_name() -> dict[str, int]:
 
 @functools.cache
 def _held_out_table() -> list[tuple[int, int]]:
-    """Return colour indices [O][S]: each colour equally often per style, never the same for both styles."""
-    objects, num_colours = load_objects(), len(COLOURS)
+    """Return slots [O][S]: a slot below the number of colours is the index of the held-out colour, another is none.
+
+    Each slot comes equally often per style, and the two styles of an object never share one.
+    """
+    objects = load_objects()
     ranked = sorted(range(len(objects)), key=lambda i: hashlib.sha256(objects[i].code.encode()).digest())
     table = [(0, 0)] * len(objects)
     for rank, index in enumerate(ranked):
-        # Within each run of ten ranks the shift is constant, so every colour still comes exactly once.
-        shift = 1 + rank // num_colours % (num_colours - 1)
-        table[index] = (rank % num_colours, (rank + shift) % num_colours)
+        # Within each run of ten ranks the shift is constant, so every slot still comes exactly once.
+        shift = 1 + rank // HELD_OUT_SLOTS % (HELD_OUT_SLOTS - 1)
+        table[index] = (rank % HELD_OUT_SLOTS, (rank + shift) % HELD_OUT_SLOTS)
     return table
 
 

@@ -5,11 +5,11 @@ Shapes: N = O x S templates (objects x styles, style fastest), P = 28 x 28 pixel
 
 import functools
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 
-from hart.evaluation.scenes import STYLES, load_objects
+from hart.evaluation.artwork import load_sprites
+from hart.evaluation.scenes import STYLES, Sprites
 
 TEMPLATE_SIDE = 28
 """Side in pixels to which the object's square is pooled: an exact quarter of a big object's 112 pixels."""
@@ -58,22 +58,18 @@ class Templates:
 
 @functools.cache
 def load_templates() -> Templates:
-    """Load the templates that ship with the package."""
-    file = resources.files("hart") / "assets" / "evaluation_sprites.npz"
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-        codes, planes = stored["codes"], stored["planes"]
-    if list(codes) != [item.code for item in load_objects()]:
-        raise ValueError(f"{file} was made for other objects; run `python -m training.evaluation_sprites`.")
-    return templates_from_planes(planes)
+    """Pool the artwork that ships with the package."""
+    return templates_of(load_sprites())
 
 
-def templates_from_planes(planes: np.ndarray) -> Templates:
-    """Build templates from premultiplied RGBA planes, uint8 [O, S, 4, K, K]."""
-    expected = (len(load_objects()), len(STYLES), 4, TEMPLATE_SIDE, TEMPLATE_SIDE)
-    if planes.shape != expected or planes.dtype != np.uint8:
-        raise ValueError(f"planes is {planes.dtype} {planes.shape}; allowed is uint8 {expected}.")
-    pixels = planes.reshape(-1, 4, TEMPLATE_SIDE**2).transpose(0, 2, 1).astype(np.float64)
-    return Templates(pixels[..., :3].copy(), 1 - pixels[..., 3] / 255)
+def templates_of(sprites: Sprites) -> Templates:
+    """Pool the big sprites, which the small ones are scaled copies of."""
+    side = sprites.big.shape[2]
+    pixels = sprites.big.reshape(-1, side, side, 4).astype(np.float32)
+    pixels[..., :3] *= pixels[..., 3:] / 255
+    pooled = np.stack([resize(sprite, TEMPLATE_SIDE) for sprite in pixels]).astype(np.float64)
+    planes = pooled.reshape(len(pixels), TEMPLATE_SIDE**2, 4)
+    return Templates(planes[..., :3].copy(), 1 - planes[..., 3] / 255)
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:

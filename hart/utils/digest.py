@@ -1,12 +1,19 @@
 """What tells weights apart."""
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 
-def tensors_digest(module: nn.Module) -> str:
+class HasState(Protocol):
+    """A module, or what stands for one."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
+def tensors_digest(module: HasState) -> str:
     """SHA-256 of a module's tensors and their names, in the precision that they are loaded in."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):

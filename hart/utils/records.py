@@ -3,11 +3,17 @@
 import os
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hart.utils.files import read_text
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+class Part(BaseModel):
+    """A JSON object, or a part of one, that has no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def read_record(kind: type[Record], path: str | os.PathLike[str], what: str, made_by: str) -> Record:

@@ -1,6 +1,9 @@
 """Where the time of a painting goes."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -36,3 +39,26 @@ class Stopwatch:
         elif self.device.type == "mps":
             torch.mps.synchronize()
         return time.perf_counter()
+
+
+@contextmanager
+def timed(owner: Any, name: str, device: torch.device) -> Iterator[list[float]]:
+    """Seconds of every call of a method while the context lasts; the method is the old one afterwards."""
+    method: Callable[..., Any] = getattr(owner, name)
+    seconds: list[float] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        watch = Stopwatch(device)
+        result = method(*args, **kwargs)
+        seconds.append(watch.lap())
+        return result
+
+    before = owner.__dict__.get(name)
+    owner.__dict__[name] = call
+    try:
+        yield seconds
+    finally:
+        if before is None:
+            owner.__dict__.pop(name, None)
+        else:
+            owner.__dict__[name] = before

@@ -19,13 +19,16 @@ def around(value: float, reach: float = 0.02) -> Spread:
 
 
 def setting(name: str, speed: float, drop: float | None = None, psnr: float | None = None, **given: Any) -> Setting:
-    """A made-up setting; `peak` is its memory over no-cache's."""
-    peak = given.pop("peak", None)
+    """A made-up setting; `peak` is its memory over no-cache's, `lost` the fidelity that it loses in dB."""
+    peak, lost = given.pop("peak", None), given.pop("lost", None)
     quality = Quality(psnr=None if psnr is None else Interval(value=psnr, low=psnr - 1, high=psnr + 1), frechet=0.5)
     if drop is not None:
         low, high = given.pop("drop_interval", (drop - 0.005, drop + 0.005))
         quality.prompt_drop = Interval(value=drop, low=low, high=high)
         quality.prompt_score = Interval(value=0.8 - drop, low=0.7, high=0.9)
+    if lost is not None:
+        quality.fidelity = Interval(value=22 - lost, low=21 - lost, high=23 - lost)
+        quality.fidelity_lost = Interval(value=lost, low=lost - 0.1 * bool(lost), high=lost + 0.1 * bool(lost))
     memory = Memory(method="VmHWM", peak_bytes=int(1e8 * (peak or 0)), over_no_cache=peak, cache_peak_bytes=7)
     return Setting(
         name=name, kind="preset", why="made up", run_tag="hart-x", config={}, batch_seconds=around(1 / speed),

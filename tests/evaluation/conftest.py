@@ -3,17 +3,14 @@
 import numpy as np
 import pytest
 
-from hart.evaluation import SIDES, Sprites, all_scenes, compose_batch
-from tests.sprites import packaged_sprites
-from training.data import SPRITES_PATH, load_sprites
+from hart.evaluation import SIDES, Sprites, all_scenes, compose_batch, load_sprites
 
 NUM_PICTURES = 300
 
 
 @pytest.fixture(scope="session")
 def sprites() -> Sprites:
-    """The real artwork where it has been prepared, else the package's small copies enlarged."""
-    return load_sprites() if SPRITES_PATH.exists() else packaged_sprites()
+    return load_sprites()
 
 
 @pytest.fixture(scope="session")

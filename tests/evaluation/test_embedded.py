@@ -6,7 +6,7 @@ import pytest
 from safetensors import safe_open
 
 from hart import HARTPipeline, embedded_model_path
-from hart.evaluation import evaluate_model
+from hart.evaluation import all_scenes, evaluate_model, load_objects
 
 ROOT = embedded_model_path().parent
 MOST_BYTES = 60 * 2**20
@@ -33,6 +33,13 @@ def test_it_is_of_the_released_flavour_with_ten_stages():
     assert stored["attn_type"] == stored["mlp_type"] == "llama"
     assert stored["disable_aln"] and stored["use_timestep_embed"] and not stored["shared_aln"]
     assert stored["diff_depth"] > 0 and fields("tokenizer")["quantizer_type"] == "var_hybrid"
+
+
+def test_its_text_model_knows_every_word_of_the_world():
+    known = json.loads((ROOT / "text_encoder" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    words = {word for scene in all_scenes() for word in scene.caption().split()}
+    words |= {word for item in load_objects() for name in item.synonyms for word in name.split()}
+    assert words <= set(known)
 
 
 @pytest.mark.slow

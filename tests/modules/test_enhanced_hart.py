@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hart.modules.cache.branch_cache import NoCache
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I, create_enhanced_hart_model
 from hart.modules.models.transformer import HARTForT2I
@@ -71,10 +72,10 @@ def test_the_older_interface(checkpoint_root):
     model = HARTForT2I(config)
     before = paint(model)
     model.use_cache = True
-    assert model.use_cache and model.with_cache().cache_config == HARTCacheConfig.from_preset("original-cache")
-    model.with_cache().set_cache_config(HARTCacheConfig(skip_stages=[256], cache_stages=[100], **ALWAYS))
+    assert model.use_cache and model.caching.config == HARTCacheConfig.from_preset("original-cache")
+    model.caching.set_config(HARTCacheConfig(skip_stages=[256], cache_stages=[100], **ALWAYS))
     assert not torch.equal(paint(model), before)
-    assert model.with_cache().get_cache_statistics()["hits"] > 0
+    assert model.caching.get_statistics()["hits"] > 0
     model.use_cache = False
     assert torch.equal(paint(model), before)
     enhanced = EnhancedHARTForT2I(config)
@@ -83,11 +84,11 @@ def test_the_older_interface(checkpoint_root):
     assert enhanced.use_cache and enhanced.cache_config.threshold == 0.6
 
 
-def test_a_plain_model_that_was_never_asked_has_no_companion(checkpoint_root):
+def test_a_plain_model_that_was_never_asked_has_no_cache(checkpoint_root):
     model = HARTForT2I(HARTForT2IConfig.from_pretrained(checkpoint_root))
     model.use_cache, model.calibration, model.sim_path = False, False, None
     assert (model.use_cache, model.calibration, model.sim_path) == (False, False, None)
-    assert model._companion == {}
+    assert type(model.new_cache()) is NoCache
     names = set(model.state_dict())
     model.use_cache = True
     assert set(model.state_dict()) == names
@@ -102,9 +103,9 @@ def test_calibration_records_and_reuses_nothing(ten_stages, tmp_path, plain):
     model.use_cache, model.calibration, model.sim_path = True, True, tmp_path / "table.json"
     assert torch.equal(paint(model), before)
     model.calibration = False
-    model.with_cache().set_cache_config(config(threshold=0.5, sim_path=str(tmp_path / "table.json")))
+    model.caching.set_config(config(threshold=0.5, sim_path=str(tmp_path / "table.json")))
     paint(model)
-    assert model.with_cache().get_cache_statistics()["similarity_stats"]["mlp"]["count"] == 6
+    assert model.caching.get_statistics()["similarity_stats"]["mlp"]["count"] == 6
 
 
 def test_trained_or_random_weights(checkpoint_root, caplog):
@@ -180,6 +181,32 @@ def test_a_wrapper_shares_weights_and_no_settings(ten_stages):
     wrapper = EnhancedHARTForT2I.from_hart(ten_stages, "aggressive-cache")
     assert wrapper.blocks is ten_stages.blocks and wrapper.vae is ten_stages.vae
     assert wrapper.is_cache_enabled and not ten_stages.is_cache_enabled
+
+
+def test_a_wrapper_shares_nothing_but_weights_and_tokenizer(ten_stages):
+    one, other = (EnhancedHARTForT2I.from_hart(ten_stages) for _ in range(2))
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    blocks, called = one.blocks, []
+    one.register_forward_pre_hook(lambda *_: called.append(1))
+    one.blocks = torch.nn.ModuleList()
+    one.calibration, one.sim_path = True, "table.json"
+    paint(one)
+    assert other.blocks is ten_stages.blocks is blocks and not other._forward_pre_hooks
+    assert not other.calibration and other.sim_path is None and not len(other.recorded_similarities)
+    assert other.get_cache_statistics()["flops_computed"] == 0
+
+
+def test_a_wrapper_of_a_subclass_keeps_its_class(tiny):
+    assert type(EnhancedHARTForT2I.from_hart(Mirrored.from_hart(tiny))) is Mirrored
+
+
+def test_settings_that_are_read_are_a_copy(enhanced):
+    enhanced.set_cache_config(config(threshold=0.5))
+    before = paint(enhanced)
+    enhanced.cache_config.threshold = 5.0
+    enhanced.cache_config.skip_stages.append(7777)
+    assert enhanced.cache_config == config(threshold=0.5)
+    assert torch.equal(paint(enhanced), before)
 
 
 def test_settings_are_copied(enhanced):
@@ -338,7 +365,7 @@ def test_memory_is_flat_over_many_generations_with_changing_settings(tiny):
 
 def test_statistics_of_one_run_join_the_model_s(enhanced):
     enhanced.set_cache_config(config())
-    with enhanced.separate_statistics() as statistics:
+    with enhanced.caching.separate_statistics() as statistics:
         paint(enhanced)
         own = statistics()
     assert own["hits"] == 12 == enhanced.get_cache_statistics()["hits"]
@@ -356,7 +383,7 @@ def test_two_threads_count_apart(tiny):
     def call(name: str, pictures: int) -> None:
         if name == "B":
             turns[0].wait()
-        with tiny.separate_statistics() as statistics:
+        with tiny.caching.separate_statistics() as statistics:
             if name == "A":
                 turns[0].wait()
             for seed in range(pictures):
@@ -381,10 +408,10 @@ def test_two_threads_count_apart(tiny):
 
 def test_a_wrapper_s_pictures_are_not_counted_in_the_model_s(tiny):
     tiny.set_cache_config(HARTCacheConfig(skip_stages=[64], cache_stages=[16], **ALWAYS))
-    with tiny.separate_statistics() as statistics:
+    with tiny.caching.separate_statistics() as statistics:
         paint(EnhancedHARTForT2I.from_hart(tiny, tiny.cache_config))
         assert statistics()["hits"] == 0
-        with tiny.separate_statistics() as inner:
+        with tiny.caching.separate_statistics() as inner:
             paint(tiny)
         assert statistics()["hits"] == inner()["hits"] == 4
 

@@ -20,6 +20,11 @@ PATHS = {
     "hart.modules.models.autoencoder.quantize": ["HARTHybridQuantizer"],
     "hart.modules.networks.basic_hart": ["Block", "SelfAttention", "GatedMLP", "GeluMLP", "RMSNorm"],
     "hart.modules.diffusion": ["ResidualDiffusionHead"],
+    "hart.modules.cache_config": ["HARTCacheConfig"],
+    "hart.modules.cache.schedule": ["register_schedule"],
+    "hart.modules.cache.selector": ["register_selector"],
+    "hart.compare": ["Comparison", "Row", "compare_presets"],
+    "hart.modules.cache_planner": ["CacheProposal"],
 }
 
 

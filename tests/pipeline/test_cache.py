@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from hart import HARTPipeline
-from hart.compare import compare_presets, psnr
+from hart.benchmark.compare import compare_presets, psnr
 from hart.modules.cache_config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I, create_enhanced_hart_model
 from hart.modules.models.transformer import HARTForT2I
-from tests.pipeline.test_script import run, script  # noqa: F401
+from tests.scripts.test_enhanced_inference import run, script  # noqa: F401
 
 ALWAYS = HARTCacheConfig(skip_stages=[169, 256], cache_stages=[100], threshold=0.0)
 
@@ -35,6 +35,17 @@ def test_the_pipeline_paints_with_a_cache(pipeline, checkpoint_root):
     assert not plain.use_cache and np.array_equal(painted(HARTPipeline(plain, *parts)).images, expected.images)
     plain.use_cache = True
     assert painted(HARTPipeline(plain, *parts)).cache_statistics["config"]["skip_stages"] == [169, 256]
+
+
+def test_a_second_pipeline_s_cache_leaves_the_first_one_alone(pipeline):
+    parts = pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt
+    first = HARTPipeline(pipeline.model, *parts, progress=False, cache=ALWAYS)
+    before = painted(first)
+    second = HARTPipeline(first.model, *parts, progress=False, cache="conservative-cache")
+    assert first.model.cache_config == ALWAYS and second.model.cache_config != ALWAYS
+    assert second.model.blocks is first.model.blocks
+    again = painted(first)
+    assert np.array_equal(again.images, before.images) and again.cache_statistics == before.cache_statistics
 
 
 def test_loading_with_a_preset(checkpoint_root):

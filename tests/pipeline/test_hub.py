@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 import torch
 
-import hart.pipeline_folders
+import hart.pipeline.folders
 from hart import HARTPipeline
 from hart.modules.models.transformer import HARTForT2I
 from hart.utils.hub import HubOptions, checkpoint_files, is_hub_id, text_model_files
@@ -107,13 +107,13 @@ def test_a_known_checkpoint_names_its_text_model(hub, tmp_path, pipeline, monkey
     (root / "tiny-hart" / "text_encoder").rename(root / "tiny-text")
     with pytest.raises(FileNotFoundError, match=r"text_encoder' does not exist; give text_model_path"):
         load(cache_dir=tmp_path / "cache")
-    monkeypatch.setitem(hart.pipeline_folders.TEXT_MODEL_OF, REPOSITORY, "someone/tiny-text")
+    monkeypatch.setitem(hart.pipeline.folders.TEXT_MODEL_OF, REPOSITORY, "someone/tiny-text")
     assert_same(load(cache_dir=tmp_path / "cache"), pipeline)
     assert_same(load(cache_dir=tmp_path / "cache", text_model="someone/tiny-text"), pipeline)
 
 
 def test_the_published_checkpoint_is_known():
-    assert hart.pipeline_folders.TEXT_MODEL_OF["mit-han-lab/hart-0.7b-1024px"] == "mit-han-lab/Qwen2-VL-1.5B-Instruct"
+    assert hart.pipeline.folders.TEXT_MODEL_OF["mit-han-lab/hart-0.7b-1024px"] == "mit-han-lab/Qwen2-VL-1.5B-Instruct"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-import hart.pipeline_folders
+import hart.pipeline.folders
 from hart import HARTPipeline, embedded_model_path, sample_prompts
 from hart.utils import default_dtype
 
@@ -30,12 +30,12 @@ def test_root_and_llm_folder_are_the_same_checkpoint(checkpoint_root, pipeline):
 
 
 def test_without_a_path_the_embedded_model_is_loaded(checkpoint_root, monkeypatch):
-    monkeypatch.setattr(hart.pipeline_folders, "embedded_model_path", lambda: checkpoint_root / "llm")
+    monkeypatch.setattr(hart.pipeline.folders, "embedded_model_path", lambda: checkpoint_root / "llm")
     assert load(None).model.config.depth == 3
 
 
 def test_a_missing_embedded_model_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(hart.pipeline_folders, "embedded_model_path", lambda: tmp_path / "llm")
+    monkeypatch.setattr(hart.pipeline.folders, "embedded_model_path", lambda: tmp_path / "llm")
     with pytest.raises(FileNotFoundError, match=r"embedded model is not in .*; install the package again"):
         load(None)
 
@@ -88,7 +88,8 @@ def test_a_missing_system_prompt_is_warned_about_unless_it_was_declined(other_ro
 
 def test_the_embedded_model_needs_no_system_prompt(other_root, caplog, monkeypatch):
     (other_root / "system_prompt.txt").unlink()
-    monkeypatch.setattr(hart.pipeline_folders, "embedded_model_path", lambda: other_root / "llm")
+    for module in ("hart.embedded", "hart.pipeline.folders"):
+        monkeypatch.setattr(f"{module}.embedded_model_path", lambda: other_root / "llm")
     with caplog.at_level(logging.WARNING):
         load(None)
     assert not caplog.records

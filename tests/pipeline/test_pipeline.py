@@ -181,7 +181,7 @@ def test_the_default_batch_is_one_picture_where_each_is_computed_by_itself(pipel
         return sizes[::10]
 
     assert painted(pipeline) == [1, 1, 1]
-    monkeypatch.setattr("hart.pipeline.paints_one_by_one", lambda device: False)
+    monkeypatch.setattr("hart.pipeline.pipeline.paints_one_by_one", lambda device: False)
     assert pipeline.default_batch_size == 8 and painted(pipeline) == [3]
 
 

@@ -188,7 +188,7 @@ def test_an_offloaded_text_model_is_read_again_where_it_is_needed(checkpoint_roo
         reads.append(arguments)
         return load_text_model(*arguments, **options)
 
-    monkeypatch.setattr("hart.pipeline_loading.load_text_model", counted)
+    monkeypatch.setattr("hart.pipeline.loading.load_text_model", counted)
     pipe = load(checkpoint_root, dtype="float32", offload_text_model=True)
     prompts = ["a cat", "a dog", "a cat"]
     held = []

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hart import HARTPipeline
-from hart.pipeline_settings import DEFAULTS, read_generation_config
+from hart.pipeline.settings import DEFAULTS, read_generation_config
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hart.pipeline_text import is_blank
+from hart.pipeline.text import is_blank
 from hart.utils import EncodedPrompts
 
 PROMPTS = ["a big red cat", "the small dog on the river"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.sprites import packaged_sprites
+from hart.evaluation import load_sprites
 from training import latents, stream, train_tokenizer, train_transformer
 from training.train_tokenizer import TokenizerTraining
 from training.train_transformer import TransformerTraining
@@ -21,7 +21,7 @@ TRANSFORMER = train_transformer.Settings(
 
 @pytest.fixture(scope="module")
 def sprites():
-    return packaged_sprites()
+    return load_sprites()
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,27 @@ Every failure is one sentence that names the field, its value and what is allowe
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from hart.modules.cache.registry import unknown
 
-if TYPE_CHECKING:
-    from hart.modules.cache_config import HARTCacheConfig
-
-TEN_STAGES = (1, 4, 9, 16, 25, 36, 64, 100, 169, 256)
+DEFAULT_STAGES = (1, 4, 9, 16, 25, 36, 64, 100, 169, 256)
 """Stages of `patch_nums = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)`, for which stage numbers are written by default."""
 
 Rule = tuple[Callable[[Any], bool], str]
+
+
+class Settings(Protocol):
+    """What checks read of a `HARTCacheConfig` beside the fields that they name in `RULES`."""
+
+    skip_stages: list[int]
+    cache_stages: list[int]
+    drop_stages: list[int]
+    refresh_ratio: dict[int, float]
+    unselected: str
+
+    @property
+    def needs_source(self) -> bool: ...
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -99,7 +109,7 @@ NOT_WITH_NOTHING: dict[str, tuple[Any, str]] = {
 """Fields whose one value fits tokens that add nothing, and why."""
 
 
-def check_values(config: "HARTCacheConfig") -> None:
+def check_values(config: Settings) -> None:
     """Types, ranges and duplicates, field by field.
 
     Raises:
@@ -111,7 +121,7 @@ def check_values(config: "HARTCacheConfig") -> None:
             raise ValueError(f"{name} is {value!r}; allowed is {allowed}.")
 
 
-def check_names(config: "HARTCacheConfig", names: Mapping[str, Collection[str]]) -> None:
+def check_names(config: Settings, names: Mapping[str, Collection[str]]) -> None:
     """Fields that name something registered, against the known names by field."""
     for field, known in names.items():
         value = getattr(config, field)
@@ -119,7 +129,7 @@ def check_names(config: "HARTCacheConfig", names: Mapping[str, Collection[str]])
             raise ValueError(unknown(field, value, known))
 
 
-def check_stages(config: "HARTCacheConfig", stages: Sequence[int]) -> None:
+def check_stages(config: Settings, stages: Sequence[int]) -> None:
     """Whether the stages named exist in this pyramid and fit together."""
     known = set(stages)
     for field in ("skip_stages", "cache_stages", "drop_stages", "refresh_ratio", "unguided_from"):
@@ -138,7 +148,7 @@ def check_stages(config: "HARTCacheConfig", stages: Sequence[int]) -> None:
         )
 
 
-def check_together(config: "HARTCacheConfig") -> None:
+def check_together(config: Settings) -> None:
     """Settings that have no meaning where unselected tokens add nothing.
 
     Raises:
@@ -152,7 +162,7 @@ def check_together(config: "HARTCacheConfig") -> None:
             raise ValueError(f"{field} is {value!r}; allowed with unselected 'nothing' is {allowed!r}, for {why}.")
 
 
-def check_layers(config: "HARTCacheConfig", depth: int) -> None:
+def check_layers(config: Settings, depth: int) -> None:
     """Whether the layers named exist in a model of this depth."""
     for field in ("layers", "attn_layers", "mlp_layers"):
         for layer in getattr(config, field) or []:
@@ -160,14 +170,14 @@ def check_layers(config: "HARTCacheConfig", depth: int) -> None:
                 raise ValueError(f"{field} names layer {layer}; allowed are 0 to {depth - 1}.")
 
 
-def _named_stages(config: "HARTCacheConfig", field: str) -> Collection[int]:
+def _named_stages(config: Settings, field: str) -> Collection[int]:
     value = getattr(config, field)
     if value is None:
         return ()
     return (value,) if isinstance(value, int) else value
 
 
-def _check_apart(config: "HARTCacheConfig", first: int) -> None:
+def _check_apart(config: Settings, first: int) -> None:
     for field in ("skip_stages", "drop_stages", "unguided_from"):
         if first in _named_stages(config, field):
             raise ValueError(

@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
+from hart.modules.cache.branch_cache import Branch, BranchCache, StageStart
 from hart.modules.cache.flops import FlopCounter
-from hart.modules.cache.no_cache import Branch, NoCache, StageStart
 from hart.modules.cache.statistics import CacheStatistics
 
 
-class CountingCache(NoCache):
+class CountingCache(BranchCache):
     """Runs every stage, computes every branch and counts operations.
 
     Args:

@@ -1,12 +1,9 @@
 """Which kept map goes first when the memory budget is short."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from hart.modules.cache.registries import EVICTIONS, Eviction
-
-if TYPE_CHECKING:
-    from hart.modules.cache.store import StoredMap
+from hart.modules.cache.registries import EVICTIONS
+from hart.modules.cache.rules import Eviction, StoredMap
 
 
 def register_eviction(name: str, rule: Eviction) -> None:
@@ -22,22 +19,22 @@ def register_eviction(name: str, rule: Eviction) -> None:
     EVICTIONS.register(name, rule)
 
 
-def oldest(maps: Sequence["StoredMap"]) -> "StoredMap":
+def oldest(maps: Sequence[StoredMap]) -> StoredMap:
     """The one stored longest ago."""
     return maps[0]
 
 
-def largest(maps: Sequence["StoredMap"]) -> "StoredMap":
+def largest(maps: Sequence[StoredMap]) -> StoredMap:
     """The one that frees most; the older one where several do."""
     return max(maps, key=lambda stored: stored.num_bytes)
 
 
-def coarsest(maps: Sequence["StoredMap"]) -> "StoredMap":
+def coarsest(maps: Sequence[StoredMap]) -> StoredMap:
     """The one of the smallest side, furthest from the stages to come; the older one where several are."""
     return min(maps, key=lambda stored: stored.side)
 
 
-def unused(maps: Sequence["StoredMap"]) -> "StoredMap":
+def unused(maps: Sequence[StoredMap]) -> StoredMap:
     """The one read least often; the older one where several are."""
     return min(maps, key=lambda stored: stored.reads)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from hart.modules.cache.no_cache import ATTENTION, MLP
+from hart.modules.cache.branch_cache import ATTENTION, MLP
 
 
 class FlopCounter:

@@ -1,29 +1,29 @@
 """From configuration and pyramid to what each stage may do: compute, store, reuse, refresh or drop.
 
-A branch is named (kind, layer) and has a place 2*layer for attention and 2*layer + 1 for the MLP. A *piece* is a run
-of neighbouring places that every later decision takes or leaves as one, so that one stored sum serves all of it:
-upsampling is linear.
+A branch is named (kind, layer) and has the index 2*layer for attention and 2*layer + 1 for the MLP. A *fused run* is
+a run of neighbouring branches that every later decision takes or leaves as one. One stored sum serves all of it,
+because upsampling is linear.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hart.modules.cache.no_cache import ATTENTION, MLP
+from hart.modules.cache.branch_cache import ATTENTION, MLP
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.upsample import is_linear
-from hart.modules.cache_config import HARTCacheConfig
 
-Piece = tuple[int, int]
-"""First and last place (inclusive)."""
+FusedRun = tuple[int, int]
+"""First and last branch index (inclusive)."""
 
 
-def place_of(kind: str, layer: int) -> int:
-    """Place of a branch in the order in which a transformer runs them."""
+def index_of_branch(kind: str, layer: int) -> int:
+    """Index of a branch in the order in which a transformer runs them."""
     return 2 * layer + (kind == MLP)
 
 
-def branch_at(place: int) -> tuple[str, int]:
-    """Kind and layer of the branch at a place."""
-    return (MLP if place % 2 else ATTENTION), place // 2
+def branch_at(branch_index: int) -> tuple[str, int]:
+    """Kind and layer of the branch of an index."""
+    return (MLP if branch_index % 2 else ATTENTION), branch_index // 2
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class StagePlan:
     Args:
         index, side: the stage.
         drop: it is not run at all.
-        reusable: places that may reuse; empty where the stage is not skipped, or computes all of its tokens.
+        reusable: indices of branches that may reuse; empty where the stage is not skipped or computes all tokens.
         ratio: part of the tokens that are computed all the same.
         source: index of the stage whose kept maps are read here; None where none are.
         store: its outputs are kept, because a later stage reads them from here.
@@ -57,10 +57,10 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Plans of all stages, and the pieces that stored outputs are summed over."""
+    """Plans of all stages, and the fused runs that stored outputs are summed over."""
 
     stages: tuple[StagePlan, ...]
-    pieces: tuple[Piece, ...]
+    fused_runs: tuple[FusedRun, ...]
     depth: int
     linear: bool = True
 
@@ -95,7 +95,9 @@ def build_plan(
         linear: whether upsampling a sum is the sum of the upsampled maps; None asks the configured mode.
         rounds: in which the last stage is decoded; of several, none has a whole map, and all are computed.
     """
-    reusable = frozenset(place for place in range(2 * depth) if config.may_reuse(*branch_at(place), depth))
+    reusable = frozenset(
+        branch_index for branch_index in range(2 * depth) if config.may_reuse(*branch_at(branch_index), depth)
+    )
     linear = is_linear(config.interpolation_mode) if linear is None else linear
     whole = tuple(patch_nums[:-1]) if rounds > 1 else tuple(patch_nums)
     stages = tuple(_stage_plan(config, patch_nums, index, reusable, depth, whole) for index in range(len(patch_nums)))
@@ -104,14 +106,14 @@ def build_plan(
     apart = not linear or any(stage.ratio > 0 for stage in skipped)
     by_layer = any(stage.append_kv for stage in skipped)
 
-    def together(place: int) -> bool:
-        """Whether a place shares the piece of the place before it."""
-        if apart or (by_layer and branch_at(place)[0] == ATTENTION):
+    def together(branch_index: int) -> bool:
+        """Whether a branch shares the fused run of the branch before it."""
+        if apart or (by_layer and branch_at(branch_index)[0] == ATTENTION):
             return False
-        return signature(skipped, *branch_at(place - 1)) == signature(skipped, *branch_at(place))
+        return signature(skipped, *branch_at(branch_index - 1)) == signature(skipped, *branch_at(branch_index))
 
     stored = reusable if config.unselected == "reuse" else frozenset[int]()  # else the stage's input alone is kept
-    return CachePlan(stages, _pieces(stored, depth, together), depth, linear)
+    return CachePlan(stages, _fused_runs(stored, depth, together), depth, linear)
 
 
 def source_of(config: HARTCacheConfig, patch_nums: Sequence[int], index: int) -> int | None:
@@ -163,14 +165,14 @@ def _attention_after(
     return False
 
 
-def _pieces(reusable: frozenset[int], depth: int, together: Callable[[int], bool]) -> tuple[Piece, ...]:
-    """Runs of reusable places that are always decided together."""
-    pieces: list[Piece] = []
-    for place in range(2 * depth):
-        if place not in reusable:
+def _fused_runs(reusable: frozenset[int], depth: int, together: Callable[[int], bool]) -> tuple[FusedRun, ...]:
+    """Runs of reusable branches that are always decided together."""
+    fused_runs: list[FusedRun] = []
+    for branch_index in range(2 * depth):
+        if branch_index not in reusable:
             continue
-        if pieces and pieces[-1][1] == place - 1 and together(place):
-            pieces[-1] = (pieces[-1][0], place)
+        if fused_runs and fused_runs[-1][1] == branch_index - 1 and together(branch_index):
+            fused_runs[-1] = (fused_runs[-1][0], branch_index)
         else:
-            pieces.append((place, place))
-    return tuple(pieces)
+            fused_runs.append((branch_index, branch_index))
+    return tuple(fused_runs)

@@ -1,7 +1,7 @@
 """When to reuse: estimates of the similarity, and the threshold that they must reach.
 
 An estimate must cost far less than what it may save, so the true similarity is never computed here: a table answers, or
-what the run saw at the stages before (`transition.py`). One decision, and one read from the device, per stage.
+what the run saw at the stages before (`online_estimate.py`). One decision, and one read from the device, per stage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from torch.nn import functional as F
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
-from hart.modules.cache.no_cache import StageStart
+from hart.modules.cache.branch_cache import StageStart
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.plan import StagePlan, branch_at
-from hart.modules.cache.schedule import scheduled_threshold
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.thresholds import scheduled_threshold
 
 Table = Mapping[tuple[str, int, int], float]
 """Measured similarity by branch kind, layer and stage (as a token count)."""
 
-Branches = tuple[str, int]
+BranchKey = tuple[str, int]
 
 
 class Policy:
@@ -47,27 +47,27 @@ class Policy:
 
     def asks(self, plan: StagePlan) -> bool:
         """Whether a threshold of a stage asks for an estimate."""
-        return any(self.threshold(plan, *branch_at(place)) > 0 for place in plan.reusable)
+        return any(self.threshold(plan, *branch_at(branch_index)) > 0 for branch_index in plan.reusable)
 
     def asks_online(self, plan: StagePlan) -> bool:
         """Whether the run itself must estimate, from what it computed before the stage."""
         return not self.uses_table and self.asks(plan)
 
-    def estimates(self, plan: StagePlan, online: Callable[[], Mapping[int, float]]) -> dict[Branches, float]:
+    def estimates(self, plan: StagePlan, online: Callable[[], Mapping[int, float]]) -> dict[BranchKey, float]:
         """Estimated similarity of every reusable branch at a stage; empty where no threshold asks for one.
 
         Args:
             plan: the stage.
-            online: gives what the run saw, by place; called only where no table answers.
+            online: gives what the run saw, by branch index; called only where no table answers.
         """
         if not self.asks(plan):
             return {}
-        branches = {place: branch_at(place) for place in sorted(plan.reusable)}
+        branches = {branch_index: branch_at(branch_index) for branch_index in sorted(plan.reusable)}
         if self.uses_table:
             known = {branch: self.table.get((*branch, plan.tokens)) for branch in branches.values()}
             return {branch: value for branch, value in known.items() if value is not None}
         seen = online()
-        return {branch: seen[place] for place, branch in branches.items() if place in seen}
+        return {branch: seen[branch_index] for branch_index, branch in branches.items() if branch_index in seen}
 
     def threshold(self, plan: StagePlan, kind: str, layer: int) -> float:
         """The threshold in force: configured, by schedule, adapted."""
@@ -82,7 +82,7 @@ class Policy:
 
 
 def map_similarity(start: StageStart) -> float:
-    """Cosine of the accumulated map before and after the last stage, mean over places, least over the batch (LazyVAR).
+    """Cosine of the accumulated map before and after the last stage, mean over tokens, least over the batch (LazyVAR).
 
     It says how much the picture still changes: the estimate where tokens that are left out add nothing.
     """

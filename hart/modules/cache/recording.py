@@ -4,18 +4,21 @@ Shapes: R rows (2B under guidance), n tokens of a stage, C width.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from hart.modules.cache.calibration import Calibration, Place
-from hart.modules.cache.no_cache import Branch, NoCache, StageStart
+from hart.modules.cache.branch_cache import Branch, BranchCache, NoCache, StageStart
+from hart.modules.cache.config import HARTCacheConfig
+from hart.modules.cache.rules import Resize, TableKey
 from hart.modules.cache.similarity import similarity
+from hart.modules.cache.similarity_table import Calibration
 from hart.modules.cache.stage_cache import StageCache
-from hart.modules.cache.upsample import Resize, upsample_tokens
+from hart.modules.cache.upsample import upsample_tokens
 
 
-class RecordingCache(NoCache):
+class RecordingCache(BranchCache):
     """Computes every branch and compares its output with the upsampled one of an earlier stage.
 
     Args:
@@ -30,15 +33,15 @@ class RecordingCache(NoCache):
         self,
         patch_nums: Sequence[int],
         calibration: Calibration,
-        resize: Resize | str = "bilinear",
+        resize: "Resize | str" = "bilinear",
         estimating: StageCache | None = None,
         done: Callable[[], None] = lambda: None,
     ):
         self.patch_nums, self.calibration, self.resize = tuple(patch_nums), calibration, resize
         self.estimating, self.done = estimating, done
-        self.computing: NoCache = estimating or NoCache()
+        self.computing: BranchCache = estimating or NoCache()
         self.kept: dict[tuple[str, int, int], Tensor] = {}
-        self.seen: list[tuple[Place, Tensor]] = []
+        self.seen: list[tuple[TableKey, Tensor]] = []
         self.side = self.pictures = 0
 
     def begin_stage(self, start: StageStart) -> Tensor | None:
@@ -74,3 +77,20 @@ class RecordingCache(NoCache):
 
     def finish_call(self) -> None:
         self.done()
+
+
+def estimating_config(config: HARTCacheConfig) -> HARTCacheConfig:
+    """The same skips with thresholds that nothing reaches: every estimate is made, and everything computed."""
+    return replace(
+        config,
+        threshold=1.0,
+        attn_threshold=None,
+        mlp_threshold=None,
+        adaptive_threshold=False,
+        refresh_ratio={},
+        estimator="online",
+        reuse_codes="sampled",
+        drop_stages=[],
+        unguided_from=None,
+        memory_budget_mb=None,
+    )

@@ -6,7 +6,8 @@ Shapes: R rows, n tokens, C channels.
 import torch
 from torch import Tensor
 
-from hart.modules.cache.registries import METRICS, Metric
+from hart.modules.cache.registries import METRICS
+from hart.modules.cache.rules import Metric
 
 
 def register_metric(name: str, metric: Metric) -> None:

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from hart.modules.cache.adaptive import AdaptiveThresholds
+from hart.modules.cache.branch_cache import ATTENTION, MLP, Branch, BranchCache, StageStart
+from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.flops import FlopCounter
-from hart.modules.cache.no_cache import ATTENTION, MLP, Branch, NoCache, StageStart
-from hart.modules.cache.plan import CachePlan, Piece, StagePlan, branch_at, place_of
+from hart.modules.cache.online_estimate import TransitionWatch, stages_to_watch
+from hart.modules.cache.plan import CachePlan, FusedRun, StagePlan, branch_at, index_of_branch
 from hart.modules.cache.policy import Policy, map_similarity
 from hart.modules.cache.registries import EVICTIONS, SELECTORS
-from hart.modules.cache.selector import SelectorInput, score_tokens, select_tokens
+from hart.modules.cache.rules import Resize, SelectorInput
 from hart.modules.cache.statistics import DISSIMILAR, EMPTY, CacheStatistics
 from hart.modules.cache.store import Account, FeatureStore
-from hart.modules.cache.transition import TransitionWatch, stages_to_watch
-from hart.modules.cache.upsample import Resize, upsample_tokens
-from hart.modules.cache_config import HARTCacheConfig
+from hart.modules.cache.token_selectors import score_tokens, select_tokens
+from hart.modules.cache.upsample import upsample_tokens
 
 INPUT = "input"
 """Key under which the input tokens of the last kept stage are stored, for selectors that look at change."""
@@ -33,10 +34,10 @@ class StageState:
     Args:
         plan: what the configuration allows.
         start: its inputs.
-        reused: places that reuse.
-        chosen_Rm: places of the tokens that are computed all the same; None for none (or all).
+        reused: indices of branches that reuse.
+        chosen_Rm: indices of the tokens that are computed all the same; None for none (or all).
         computed_Rn: tokens that any branch computed, where each branch chooses its own.
-        sums: outputs added up per piece, while the stage is being kept.
+        sums: outputs added up per fused run, while the stage is being kept.
         previous: the kept stage's input, upsampled (or None), in a list of one once it was asked for.
     """
 
@@ -45,11 +46,11 @@ class StageState:
     reused: frozenset[int] = frozenset()
     chosen_Rm: Tensor | None = None
     computed_Rn: Tensor | None = None
-    sums: dict[Piece, Tensor] = field(default_factory=dict)
+    sums: dict[FusedRun, Tensor] = field(default_factory=dict)
     previous: list[Tensor | None] = field(default_factory=list)
 
 
-class StageCache(NoCache):
+class StageCache(BranchCache):
     """Reuse of branch outputs between the stages of one generation.
 
     Args:
@@ -72,7 +73,7 @@ class StageCache(NoCache):
         statistics: CacheStatistics,
         adaptive: AdaptiveThresholds,
         blocks: Any,
-        resize: Resize | None = None,
+        resize: "Resize | None" = None,
         account: Account | None = None,
     ):
         self.config, self.plan, self.policy, self.blocks = config, plan, policy, blocks
@@ -80,7 +81,7 @@ class StageCache(NoCache):
         self.statistics = CacheStatistics()
         budget = None if config.memory_budget_mb is None else int(config.memory_budget_mb * 2**20)
         self.store = FeatureStore(budget, EVICTIONS.get(config.eviction), account)
-        self.piece_of = {place: piece for piece in plan.pieces for place in range(piece[0], piece[1] + 1)}
+        self.fused_run_of = {branch_index: run for run in plan.fused_runs for branch_index in range(run[0], run[1] + 1)}
         self.flops = FlopCounter(blocks, [stage.side for stage in plan.stages])
         self.resize: Resize | str = resize or config.interpolation_mode
         self.reads_previous = SELECTORS.get(config.token_selector).reads_previous
@@ -131,8 +132,8 @@ class StageCache(NoCache):
         """Keep what a later stage reads from here, and give up what none reads any more."""
         state = self._state()
         index, side, tokens = state.plan.index, state.plan.side, state.plan.tokens
-        for piece in list(state.sums):  # of the first stage, the last text token stands for the picture
-            self.store.put(piece, side, state.sums.pop(piece)[:, -tokens:])
+        for fused_run in list(state.sums):  # of the first stage, the last text token stands for the picture
+            self.store.put(fused_run, side, state.sums.pop(fused_run)[:, -tokens:])
         readers = self.plan.readers(index)
         if any(reader.source == index and self._reads_input(reader) for reader in readers):
             self.store.put(INPUT, side, state.start.x_RnC[:, -tokens:])
@@ -161,61 +162,66 @@ class StageCache(NoCache):
     # -- a branch ----------------------------------------------------------------------------------------------------
 
     def add(self, kind: str, layer: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
-        state, place = self._state(), place_of(kind, layer)
-        if place not in state.reused:
+        state, branch_index = self._state(), index_of_branch(kind, layer)
+        if branch_index not in state.reused:
             out_RnC = branch(x_RnC, stage)
             self.flops.branch(kind, layer, state.plan.index, x_RnC.shape[1], stage)
-            self._keep(place, out_RnC)
-            if place in self.piece_of:
-                self.watch.computed(place, state.plan.index, out_RnC, state.start.map_BcPP.shape[0])
+            self._keep(branch_index, out_RnC)
+            if branch_index in self.fused_run_of:
+                self.watch.computed(branch_index, state.plan.index, out_RnC, state.start.map_BcPP.shape[0])
             x_RnC = x_RnC + out_RnC
         elif state.plan.ratio > 0:
-            x_RnC = self._refresh(place, branch, x_RnC, stage)
+            x_RnC = self._refresh(branch_index, branch, x_RnC, stage)
         else:
-            x_RnC = self._reuse(place, x_RnC, stage)
-        if place == 2 * self.plan.depth - 1:
+            x_RnC = self._reuse(branch_index, x_RnC, stage)
+        if branch_index == 2 * self.plan.depth - 1:
             self.end_stage()
         return x_RnC
 
-    def _reuse(self, place: int, x_RnC: Tensor, stage: Any) -> Tensor:
-        """Add the stored sums of a run of pieces at its end, upsampled once; or nothing, where that is asked for."""
-        state, (kind, layer) = self._state(), branch_at(place)
+    def _reuse(self, branch_index: int, x_RnC: Tensor, stage: Any) -> Tensor:
+        """At the end of a run of reused branches, add their stored outputs with a single upsampling, or nothing."""
+        state, (kind, layer) = self._state(), branch_at(branch_index)
         if kind == ATTENTION and state.plan.append_kv:
             self.blocks[layer].append_keys_values(x_RnC, stage)
             self.flops.keys_values(state.plan.index, x_RnC.shape[1])
         if self.config.unselected == "nothing":
             return x_RnC
-        if place + 1 in state.reused and not self._must_add_here(place):
+        if branch_index + 1 in state.reused and not self._must_add_here(branch_index):
             return x_RnC
-        first = place
+        first = branch_index
         while first - 1 in state.reused and not self._must_add_here(first - 1):
             first -= 1
-        pieces = dict.fromkeys(self.piece_of[p] for p in range(first, place + 1))
-        return x_RnC + self._upsampled(list(pieces))
+        fused_runs = dict.fromkeys(self.fused_run_of[p] for p in range(first, branch_index + 1))
+        return x_RnC + self._upsampled(list(fused_runs))
 
-    def _must_add_here(self, place: int) -> bool:
-        """Whether the stream must be whole after this place: keys are projected next, or the piece is by itself."""
+    def _must_add_here(self, branch_index: int) -> bool:
+        """Whether pending reused outputs must be added now.
+
+        They must where the next attention projects keys and values from the stream, or where this run is not fused.
+        """
         state = self._state()
-        if place != self.piece_of[place][1]:
+        if branch_index != self.fused_run_of[branch_index][1]:
             return False
         by_itself = state.plan.store or not self.plan.linear
-        return by_itself or (state.plan.append_kv and branch_at(place + 1)[0] == ATTENTION)
+        return by_itself or (state.plan.append_kv and branch_at(branch_index + 1)[0] == ATTENTION)
 
-    def _upsampled(self, pieces: list[Piece]) -> Tensor:
-        """The stored sums of these pieces, added up and grown to the stage's side."""
+    def _upsampled(self, fused_runs: list[FusedRun]) -> Tensor:
+        """The stored sums of these fused runs, added up and upsampled to the stage's side."""
         state, total, side = self._state(), None, 0
-        for piece in pieces:
-            entry = self.store.get(piece, state.start.x_RnC)
+        for fused_run in fused_runs:
+            entry = self.store.get(fused_run, state.start.x_RnC)
             if entry is None:
-                raise RuntimeError(f"no stored output of places {piece}; the decision should have been to compute.")
+                raise RuntimeError(
+                    f"no stored output of branches {fused_run}; the decision should have been to compute."
+                )
             total, side = entry.x_RnC if total is None else total + entry.x_RnC, entry.side
         assert total is not None
         grown = upsample_tokens(total, side, state.plan.side, self.resize)
-        if state.plan.store:  # then every piece is added by itself
-            state.sums[pieces[0]] = grown
+        if state.plan.store:  # then every fused run is added by itself
+            state.sums[fused_runs[0]] = grown
         return grown
 
-    def _refresh(self, place: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
+    def _refresh(self, branch_index: int, branch: Branch, x_RnC: Tensor, stage: Any) -> Tensor:
         """Compute the chosen tokens; the rest is reused, or adds nothing."""
         state = self._state()
         chosen_Rm = state.chosen_Rm
@@ -224,46 +230,50 @@ class StageCache(NoCache):
             state.computed_Rn = _marked(state.computed_Rn, chosen_Rm, x_RnC)
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
         computed_RmC = branch(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
-        self.flops.branch(*branch_at(place), state.plan.index, chosen_Rm.shape[1], stage)
+        self.flops.branch(*branch_at(branch_index), state.plan.index, chosen_Rm.shape[1], stage)
         if self.config.unselected == "nothing":
             return x_RnC + torch.zeros_like(x_RnC).scatter(1, index_RmC, computed_RmC)
-        out_RnC = self._upsampled([self.piece_of[place]]).scatter(1, index_RmC, computed_RmC)
-        state.sums.pop(self.piece_of[place], None)  # the mixture is what is kept
-        self._keep(place, out_RnC)
+        out_RnC = self._upsampled([self.fused_run_of[branch_index]]).scatter(1, index_RmC, computed_RmC)
+        state.sums.pop(self.fused_run_of[branch_index], None)  # the mixture is what is kept
+        self._keep(branch_index, out_RnC)
         return x_RnC + out_RnC
 
-    def _keep(self, place: int, out_RnC: Tensor) -> None:
-        state, piece = self._state(), self.piece_of.get(place)
-        if state.plan.store and piece is not None:
-            before = state.sums.get(piece)
-            state.sums[piece] = out_RnC if before is None else before + out_RnC
+    def _keep(self, branch_index: int, out_RnC: Tensor) -> None:
+        state, fused_run = self._state(), self.fused_run_of.get(branch_index)
+        if state.plan.store and fused_run is not None:
+            before = state.sums.get(fused_run)
+            state.sums[fused_run] = out_RnC if before is None else before + out_RnC
 
     # -- decisions ---------------------------------------------------------------------------------------------------
 
     def _decide(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
-        """Places that reuse, with hits and misses counted."""
-        available = {place for place in plan.reusable if self.store.fits(self.piece_of[place], start.x_RnC)}
+        """Indices of branches that reuse, with hits and misses counted."""
+        available = {
+            branch_index
+            for branch_index in plan.reusable
+            if self.store.fits(self.fused_run_of[branch_index], start.x_RnC)
+        }
         estimates = self.policy.estimates(plan, self.watch.estimates) if available else {}
         reused = set()
-        for place in sorted(plan.reusable):
-            kind, layer = branch_at(place)
-            if place not in available:
+        for branch_index in sorted(plan.reusable):
+            kind, layer = branch_at(branch_index)
+            if branch_index not in available:
                 self.statistics.miss(kind, plan.tokens, EMPTY)
                 continue
             estimate = estimates.get((kind, layer))
             if estimate is not None:
                 self.statistics.similarity(kind, layer, plan.tokens, estimate)
             if self.policy.accepts(plan, kind, layer, estimate):
-                reused.add(place)
+                reused.add(branch_index)
                 self.statistics.hit(kind, plan.tokens)
             else:
                 self.statistics.miss(kind, plan.tokens, DISSIMILAR)
         return frozenset(reused)
 
     def _decide_by_map(self, plan: StagePlan, start: StageStart) -> frozenset[int]:
-        """Places whose tokens may add nothing: where the latent map changed little; a whole stage is taken or left."""
+        """Branches that may be left out, all of a stage or none: where the latent map changed little."""
         estimate = map_similarity(start) if self.policy.asks(plan) else None
-        branches = [branch_at(place) for place in sorted(plan.reusable)]
+        branches = [branch_at(branch_index) for branch_index in sorted(plan.reusable)]
         accepted = all(self.policy.accepts(plan, kind, layer, estimate) for kind, layer in branches)
         for kind, layer in branches:
             if estimate is not None:
@@ -275,7 +285,7 @@ class StageCache(NoCache):
         return plan.reusable if accepted else frozenset()
 
     def _select(self, x_RnC: Tensor) -> Tensor:
-        """Places [R, m] of the tokens to compute, judged by the input of the stage or of a branch."""
+        """Indices [R, m] of the tokens to compute, judged by the input of the stage or of a branch."""
         state = self._state()
         start, rows = state.start, len(x_RnC)
         if state.plan.ratio == 0:
@@ -322,7 +332,7 @@ class StageCache(NoCache):
 
 
 def _marked(computed_Rn: Tensor | None, chosen_Rm: Tensor, like_RnC: Tensor) -> Tensor:
-    """True at the chosen places, too."""
+    """True at the chosen tokens, too."""
     if computed_Rn is None:
         computed_Rn = torch.zeros(like_RnC.shape[:2], dtype=torch.bool, device=like_RnC.device)
     return computed_Rn.scatter(1, chosen_Rm, True)

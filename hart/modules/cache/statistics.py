@@ -6,15 +6,17 @@ well are merged into those of the model, so that a failed run leaves nothing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from statistics import fmean, pstdev
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from hart.modules.cache.rules import TableKey
+from hart.utils.intervals import summary
 
 EMPTY = "empty"
 """Cause of a miss: nothing that fits is stored from an earlier stage."""
@@ -27,9 +29,6 @@ _LOCK = Lock()  # of all statistics: an own one would not let a model be copied
 CAUSES = (EMPTY, DISSIMILAR)
 MOST_KEPT = 4096
 """Similarities per branch that statistics are made of: the most recent ones."""
-
-Place = tuple[str, int, int]
-"""Branch ("attn" or "mlp"), layer, stage as a token count."""
 
 
 _COLLECTORS: ContextVar[tuple[tuple["CacheStatistics", "CacheStatistics"], ...]] = ContextVar(
@@ -47,7 +46,7 @@ class CacheStatistics:
         """Start again from nothing."""
         with _LOCK:
             self._outcomes: Counter[tuple[int, str, str]] = Counter()
-            self._similarities: dict[str, list[tuple[Place, float | Tensor]]] = {}
+            self._similarities: dict[str, list[tuple[TableKey, float | Tensor]]] = {}
             self._seen: Counter[str] = Counter()
             self._flops_saved = 0
             self._stage_flops: Counter[int] = Counter()
@@ -111,8 +110,8 @@ class CacheStatistics:
 
     # -- read --------------------------------------------------------------------------------------------------------
 
-    def observations(self) -> list[tuple[Place, float]]:
-        """Every similarity still kept with its place, in the order seen per branch."""
+    def observations(self) -> list[tuple[TableKey, float]]:
+        """Every similarity still kept with its key, in the order seen per branch."""
         similarities = self._copy()._similarities
         return [entry for branch in sorted(similarities) for entry in _read(similarities[branch])]
 
@@ -151,8 +150,8 @@ class CacheStatistics:
             "cache_peak_bytes": self._peak_bytes,
         }
 
-    def _part(self, place: int, value: object) -> Counter[tuple[int, str, str]]:
-        return Counter({key: count for key, count in self._outcomes.items() if key[place] == value})
+    def _part(self, position: int, value: object) -> Counter[tuple[int, str, str]]:
+        return Counter({key: count for key, count in self._outcomes.items() if key[position] == value})
 
     def _hits_by_branch(self) -> dict[str, dict[str, int]]:
         hits: dict[str, dict[str, int]] = {}
@@ -180,30 +179,8 @@ class CacheStatistics:
         return found
 
 
-def summary(values: Iterable[float]) -> dict[str, float]:
-    """Mean, standard deviation (of the values as they are), extremes and percentiles by linear interpolation."""
-    ordered = sorted(values)
-    return {
-        "mean": fmean(ordered),
-        "std": pstdev(ordered),
-        "min": ordered[0],
-        "max": ordered[-1],
-        "median": percentile(ordered, 50),
-        "p80": percentile(ordered, 80),
-        "p90": percentile(ordered, 90),
-    }
-
-
-def percentile(ordered: list[float], percent: float) -> float:
-    """Of ascending values, by linear interpolation between the two nearest."""
-    place = (len(ordered) - 1) * percent / 100
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
-
-
-def _read(entries: list[tuple[Place, float | Tensor]]) -> list[tuple[Place, float]]:
+def _read(entries: list[tuple[TableKey, float | Tensor]]) -> list[tuple[TableKey, float]]:
     """The same entries with plain numbers; all tensors come from their device in one copy."""
     tensors = [value for _, value in entries if isinstance(value, Tensor)]
     numbers = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [(place, next(numbers) if isinstance(value, Tensor) else float(value)) for place, value in entries]
+    return [(key, next(numbers) if isinstance(value, Tensor) else float(value)) for key, value in entries]

@@ -4,31 +4,11 @@ Shapes: R rows, n = side * side tokens, C channels.
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from hart.modules.cache.eviction import oldest
-from hart.modules.cache.registries import Eviction
-
-
-@dataclass
-class StoredMap:
-    """One kept token map.
-
-    Args:
-        key: what it belongs to, such as (branch, layer), or any name for a fused sum.
-        side: side of its token map.
-        x_RnC: the tokens; not to be written to.
-        num_bytes: what they take.
-        reads: how often it was handed out.
-    """
-
-    key: Hashable
-    side: int
-    x_RnC: Tensor
-    num_bytes: int
-    reads: int = 0
+from hart.modules.cache.rules import Eviction, StoredMap
 
 
 class Account:

@@ -3,26 +3,11 @@
 Shapes: R rows, C channels, h = w = side of the kept map, n = side * side tokens.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from torch import Tensor
 from torch.nn import functional as F
 
 from hart.modules.cache.registries import INTERPOLATIONS
-
-Resize = Callable[[Tensor, int], Tensor]
-"""(map [R, C, h, w], side) -> map [R, C, side, side] of the same dtype."""
-
-
-class Interpolation(NamedTuple):
-    """A resizing function, and whether resizing a sum is the sum of the resized maps.
-
-    Only linear modes let a run of reused branches share one upsampled sum.
-    """
-
-    resize: Resize
-    linear: bool
+from hart.modules.cache.rules import Interpolation, Resize
 
 
 def register_interpolation(name: str, resize: Resize, linear: bool = True) -> None:
@@ -51,7 +36,7 @@ def upsample(map_RChw: Tensor, side: int, mode: str) -> Tensor:
     return _as_promised(interpolation.resize(map_RChw, side), map_RChw, side, f"interpolation mode {mode!r}")
 
 
-def upsample_tokens(x_RnC: Tensor, from_side: int, to_side: int, mode: str | Resize) -> Tensor:
+def upsample_tokens(x_RnC: Tensor, from_side: int, to_side: int, mode: "str | Resize") -> Tensor:
     """Tokens [R, from_side**2, C], row by row over the map, as tokens [R, to_side**2, C].
 
     Args:

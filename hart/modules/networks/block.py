@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hart.modules.cache.no_cache import ATTENTION, MLP
+from hart.modules.cache.branch_cache import ATTENTION, MLP
 from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.mlp import build_mlp
 from hart.modules.networks.norm import build_norm

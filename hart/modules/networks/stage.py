@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from hart.modules.cache.no_cache import NoCache
+from hart.modules.cache.branch_cache import NoCache
 from hart.modules.networks.kv_cache import KVCache
 from hart.modules.networks.rope import Rope
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hart.modules.cache.no_cache import NoCache, StageStart
+from hart.modules.cache.branch_cache import NoCache, StageStart
 from hart.modules.diffusion.noise import given_noise, noise_per_picture
 from hart.modules.models.transformer.inputs import GenerationInputs, check_inputs
 from hart.modules.models.transformer.seeds import PictureRandom

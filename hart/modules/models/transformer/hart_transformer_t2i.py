@@ -6,7 +6,6 @@ C width, L picture tokens of all stages, c code channels, V codes, K stages, P s
 
 import os
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from hart.modules.cache.no_cache import NoCache
+from hart.modules.cache.branch_cache import BranchCache
+from hart.modules.cache.stage_caching import StageCaching
 from hart.modules.diffusion import ResidualDiffusionHead, init_diffusion_weights
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import generation, training
@@ -53,7 +53,7 @@ class HARTForT2I(PreTrainedModel):
         # `activation_checkpointing_enable()`) sets it.
         self.gradient_checkpointing = False
         self._attached: dict[str, HARTAutoEncoder] = {}  # in a dict, so that it is no part of the state dict
-        self._companion: dict[str, Any] = {}  # what caches for this model, once asked for
+        self.caching = StageCaching(config.patch_nums, config.depth)
         if vae is not None:
             self.attach_tokenizer(vae)
         c, dim, eps, flavour = config.latent_channels, config.embed_dim, config.norm_eps, config.attn_type
@@ -185,54 +185,49 @@ class HARTForT2I(PreTrainedModel):
         """What the diffusion head sees of each last-stage token, [R, n, C]."""
         return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(input_dtype(self.word_embed))))
 
-    def new_cache(self, rounds: int = 1, beside: NoCache | None = None) -> NoCache:
-        """The cache of one generation; none unless one of the switches below was ever touched.
+    # -- the stage cache ---------------------------------------------------------------------------------------------
+
+    def new_cache(self, rounds: int = 1, beside: BranchCache | None = None) -> BranchCache:
+        """The cache of one generation; none unless one of the switches below is on.
 
         Args:
             rounds: in which the last stage is decoded.
             beside: the cache of the first picture that is painted at the same time; None where this is the first.
         """
-        return self.with_cache().new_cache(rounds, beside) if self._companion else NoCache()
-
-    # -- the older interface's switches ------------------------------------------------------------------------------
-
-    def with_cache(self) -> Any:
-        """The `EnhancedHARTForT2I` that caches for this model: its settings and statistics, the same weights."""
-        if not self._companion:
-            # By name, when asked for: the class that caches is built on this one and stands above it.
-            enhanced = import_module("hart.modules.enhanced_hart").EnhancedHARTForT2I
-            self._companion["cache"] = enhanced.from_hart(self)
-        return self._companion["cache"]
+        return self.caching.new_cache(self.blocks, rounds, beside)
 
     @property
     def use_cache(self) -> bool:
-        """Whether stages may reuse features; True means `original-cache` (other settings: `with_cache()`)."""
-        return bool(self._companion) and self.with_cache().use_cache
+        """Whether stages may reuse features. True means the settings that `caching` holds, or `original-cache`."""
+        return self.caching.is_enabled
 
     @use_cache.setter
     def use_cache(self, value: bool) -> None:
-        if value or self._companion:
-            self.with_cache().use_cache = value
+        if value:
+            self.caching.enable()
+        else:
+            self.caching.disable()
 
     @property
     def calibration(self) -> bool:
-        """Whether painting records true similarities (nothing is reused then) and writes them to `sim_path`."""
-        return bool(self._companion) and self.with_cache().calibration
+        """Whether painting records true similarities (nothing is reused then) and writes them to `sim_path`.
+
+        Each time it is switched on, a new record begins.
+        """
+        return self.caching.recording
 
     @calibration.setter
     def calibration(self, value: bool) -> None:
-        if value or self._companion:
-            self.with_cache().calibration = value
+        self.caching.recording = value
 
     @property
     def sim_path(self) -> str | os.PathLike[str] | None:
         """File of the recorded table."""
-        return self.with_cache().sim_path if self._companion else None
+        return self.caching.sim_path
 
     @sim_path.setter
     def sim_path(self, value: str | os.PathLike[str] | None) -> None:
-        if value is not None or self._companion:
-            self.with_cache().sim_path = value
+        self.caching.sim_path = value
 
     # -- the two ways to run -----------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc, HARTAutoEncoderWithDiscConfig
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
@@ -13,9 +14,6 @@ from hart.utils.checkpoint import check_state, find_weights, no_progress_bar, re
 from hart.utils.devices import check_attention, either_dtype, single_device
 from hart.utils.hub import HubOptions, checkpoint_folder
 from hart.utils.paths import check_model_type, tokenizer_folder, transformer_folder
-
-if TYPE_CHECKING:
-    from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
 
 # Buffers that published checkpoints carry (the mask is 380 MB at 1024 pixels) and nothing here needs.
 FUNCTIONS_OF_THE_CONFIG = ("lvl_1L", "attn_bias_for_masking")
@@ -77,7 +75,7 @@ def adopt_tokenizer_sizes(config: HARTForT2IConfig, state: dict[str, Tensor]) ->
         config.codebook_size = state["head.weight"].shape[0]
 
 
-def in_dtype(model: "HARTForT2I", dtype: torch.dtype) -> None:
+def in_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Cast a transformer in place; what `from_pretrained` keeps in float32 stays there, the tokenizer as it is."""
     for name, module in model.named_children():
         if name not in model._keep_in_fp32_modules_strict:

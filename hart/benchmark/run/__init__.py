@@ -1,0 +1,1 @@
+"""Painting and measuring: batches in turn, a journal, memory, operations, plans."""

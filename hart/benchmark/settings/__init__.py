@@ -1,0 +1,1 @@
+"""Which settings a run measures: by name, from files, as sweeps, as peers."""

@@ -1,0 +1,1 @@
+"""Measuring and choosing settings of the cache: calibration, timing, planning."""
