@@ -7,15 +7,24 @@ cache flag is given. Under `torchrun` or `accelerate launch` every process paint
 import argparse
 import math
 import platform
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hart
+from hart.utils.command_line import (
+    BAD_INPUT,
+    INTERRUPTED,
+    EndOnInterrupt,
+    Parser,
+    fraction,
+    from_zero,
+    tell,
+    whole_number,
+)
 from hart.utils.prompts_file import read_prompts_file
 from hart.utils.ranks import Rank, rank_of_process
 
@@ -29,15 +38,7 @@ if TYPE_CHECKING:
 # Pictures narrower than this are enlarged in the grid and in strips, so that captions can be read.
 GRID_WIDTH = 256
 STRIP_WIDTH = 128
-BAD_INPUT = 2
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a bad flag in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
+GENERAL_PROMPTS = ("a red apple on a table", "a castle by a lake", "a cat in the snow", "a street at night in the rain")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,15 +47,15 @@ def build_parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--prompts", nargs="+", metavar="TEXT", help="what to paint (default: four samples)")
     source.add_argument("--prompts_file", type=Path, metavar="FILE", help="text file, one prompt a line")
-    parser.add_argument("--model_path", metavar="FOLDER", help="checkpoint (default: the embedded model)")
+    parser.add_argument("--model_path", metavar="PATH", help="checkpoint or hub id (default: the embedded model)")
     parser.add_argument(
-        "--tokenizer_path", "--text_model_path", dest="text_model_path", metavar="FOLDER",
+        "--tokenizer_path", "--text_model_path", dest="text_model_path", metavar="PATH",
         help="the text model and its tokenizer (default: text_encoder beside the checkpoint's llm)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=_whole_number(0), default=0, help="of the first picture; each next one adds 1")
-    parser.add_argument("--num_samples", type=_whole_number(1), default=1, help="pictures per prompt")
-    parser.add_argument("--batch_size", type=_whole_number(1), help="pictures painted at once (default: 8; 1 on CPU)")
-    parser.add_argument("--cfg_scale", type=_guidance, default=4.5, help="how strongly prompts steer")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the first picture; each next one adds 1")
+    parser.add_argument("--num_samples", type=whole_number(1), default=1, help="pictures per prompt")
+    parser.add_argument("--batch_size", type=whole_number(1), help="pictures painted at once (default: 8; 1 on CPU)")
+    parser.add_argument("--cfg_scale", type=from_zero, help="how strongly prompts steer (default: the model's own)")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs"), metavar="FOLDER", help="where to write")
@@ -69,10 +70,10 @@ def add_cache_flags(parser: argparse.ArgumentParser) -> None:
     start = group.add_mutually_exclusive_group()
     start.add_argument("--cache_preset", metavar="NAME", help="settings by name, such as original-cache")
     start.add_argument("--custom_cache_config", type=Path, metavar="FILE", help="settings from a JSON file")
-    stage = _whole_number(1)
+    stage = whole_number(1)
     group.add_argument("--skip_stages", nargs="+", type=stage, metavar="N", help="stages that may reuse, as tokens")
     group.add_argument("--cache_stages", nargs="+", type=stage, metavar="N", help="stages that are kept, as tokens")
-    group.add_argument("--threshold", type=_fraction, help="reuse only where the similarity is at least this")
+    group.add_argument("--threshold", type=fraction, help="reuse only where the similarity is at least this")
     group.add_argument("--interpolation_mode", metavar="MODE", help="bilinear, nearest, bicubic or area")
     group.add_argument("--disable_attn_cache", action="store_true", help="attention always computes")
     group.add_argument("--disable_mlp_cache", action="store_true", help="MLPs always compute")
@@ -114,14 +115,18 @@ def cache_settings(arguments: argparse.Namespace, patch_nums: Sequence[int]) -> 
 
 
 def read_prompts(arguments: argparse.Namespace) -> list[str]:
-    """Return the prompts of the command line or the file, else the samples; a ValueError if there are none."""
+    """Return the prompts of the command line or the file, else samples of what the model can paint."""
     if arguments.prompts_file is not None:
         return read_prompts_file(arguments.prompts_file, "prompts file", "is empty; write one prompt a line")
     if arguments.prompts is not None:
         return list(arguments.prompts)
-    if arguments.model_path is not None:
-        raise ValueError("--prompts is missing; the samples are for the embedded model only.")
-    return hart.sample_prompts()
+    return hart.sample_prompts() if is_embedded(arguments.model_path) else list(GENERAL_PROMPTS)
+
+
+def is_embedded(model_path: str | None) -> bool:
+    """Whether a path names the model inside the package."""
+    embedded = hart.embedded_model_path().resolve()
+    return model_path is None or Path(model_path).resolve() in (embedded, embedded.parent)
 
 
 def paint(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -137,20 +142,25 @@ def paint(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         arguments.model_path, arguments.text_model_path, arguments.dtype, rank.device(arguments.device)
     )
     loading = time.perf_counter() - started
+    if arguments.cfg_scale is None:
+        arguments.cfg_scale = pipeline.generation_config["guidance_scale"]
     if arguments.compare_configs is not None:
         return compare(arguments, pipeline, prompts, folder)
     measured = prepare_cache(arguments, pipeline, prompts, folder)
     previews = StagePreviews() if arguments.stages else None
     places, share = share_of(rank, prompts, arguments.num_samples)
-    output = pipeline(
-        share,
-        guidance_scale=arguments.cfg_scale,
-        seed=[arguments.seed + place for place in places],
-        batch_size=arguments.batch_size,
-        callback_on_stage_end=previews,
-    )
+    with EndOnInterrupt(previews) as callback:
+        output = pipeline(
+            share,
+            guidance_scale=arguments.cfg_scale,
+            seed=[arguments.seed + place for place in places],
+            batch_size=arguments.batch_size,
+            callback_on_stage_end=callback,
+        )
+    drop_unfinished(output, arguments.batch_size or pipeline.default_batch_size)
     results = {
-        "pictures": save_pictures(output, previews, folder, places, rank),
+        "pictures": save_pictures(output, previews, folder, places[: len(output.images)], rank),
+        "interrupted": output.stopped_at is not None,
         "settings": settings(arguments, pipeline),
         "versions": versions(),
         "seconds": {"loading": loading, **output.timings},
@@ -175,6 +185,17 @@ def share_of(rank: Rank, prompts: Sequence[str], num_samples: int) -> tuple[list
     return [place for place, _ in pictures], [text for _, text in pictures]
 
 
+def drop_unfinished(output: "PipelineOutput", batch_size: int) -> None:
+    """Leave out the pictures of a batch that Ctrl-C ended; a KeyboardInterrupt if none is finished."""
+    if output.stopped_at is None:
+        return
+    finished = (len(output.images) - 1) // batch_size * batch_size
+    if not finished:
+        raise KeyboardInterrupt
+    for part in (output.images, output.prompts, output.seeds):
+        del part[finished:]
+
+
 def prepare_cache(
     arguments: argparse.Namespace, pipeline: "HARTPipeline", prompts: list[str], folder: Path
 ) -> dict[str, Any]:
@@ -192,8 +213,8 @@ def prepare_cache(
             min(len(prompts), model.cache_config.calibration_samples), sim_path=table, return_config=True, **texts
         )
         model.set_cache_config(found.pop("config"))
-        # The folder is a temporary one until all is done; the file will lie beside the settings.
-        saved = replace(model.cache_config, sim_path=str(arguments.output_dir / table.name))
+        # By its name: the folder is a temporary one until all is done, and may be moved later.
+        saved = replace(model.cache_config, sim_path=table.name)
         saved.to_json(folder / "cache_config.json")
         measured["calibration"] = found | {"sim_path": table.name}
     if arguments.benchmark:
@@ -234,16 +255,16 @@ def save_pictures(
     output: "PipelineOutput", previews: "StagePreviews | None", folder: Path, places: list[int], rank: Rank
 ) -> list[dict[str, Any]]:
     """Write pictures, strips and the grid; return prompt, seed and file names of each picture."""
-    from hart.utils import grid, save_png
+    from hart.utils import file_stem, grid, save_png
 
     width = output.images[0].width
     strips: Sequence[Image | None] = [None] * len(output.images)
     if previews is not None:
-        strips = previews.strips(scale=_enlarged(width, STRIP_WIDTH))
+        strips = previews.strips(scale=_enlarged(width, STRIP_WIDTH))[: len(output.images)]
     entries, captions = [], []
     for index, (place, image, strip) in enumerate(zip(places, output.images, strips, strict=True)):
         prompt, seed = output.prompts[index], output.seeds[index]
-        name = f"{place:03}_{re.sub(r'[^a-z0-9]+', '-', prompt.lower())[:60].strip('-')}_seed{seed}"
+        name = f"{place:03}_{file_stem(prompt)}_seed{seed}"
         entry = {"prompt": prompt, "seed": seed, "file": save_png(image, folder / f"{name}.png").name}
         if strip is not None:
             entry["stages_file"] = save_png(strip, folder / f"{name}_stages.png").name
@@ -255,6 +276,8 @@ def save_pictures(
 
 def settings(arguments: argparse.Namespace, pipeline: "HARTPipeline") -> dict[str, Any]:
     """Return everything that decides what the pictures look like, and where they were painted."""
+    import torch
+
     return {
         "model_path": arguments.model_path or str(hart.embedded_model_path()),
         "text_model_path": arguments.text_model_path,
@@ -263,6 +286,7 @@ def settings(arguments: argparse.Namespace, pipeline: "HARTPipeline") -> dict[st
         "batch_size": arguments.batch_size or pipeline.default_batch_size,
         "device": str(pipeline.device),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -292,35 +316,11 @@ def report(results: dict[str, Any], folder: Path) -> str:
         lines += ["  similarity_table.json", "  cache_config.json"]
     if "benchmark" in results:
         lines += ["  benchmark.json"]
+    if results["interrupted"]:
+        lines.append("  interrupted: the other pictures are missing")
     if results["cache"] is not None:
         lines.append(f"stage cache: {results['cache']['cache_hit_rate']:.0%} of its decisions reused")
     return "\n".join(lines)
-
-
-def _whole_number(lowest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d+", text) or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a whole number from {lowest}")
-        return int(text)
-
-    return parse
-
-
-def _guidance(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a finite number from 0")
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = _guidance(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed is a number from 0 to 1")
-    return value
 
 
 def _enlarged(width: int, wanted: int) -> int:
@@ -338,12 +338,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with finished_folder(arguments.output_dir) as folder:
             results = paint(arguments, folder)
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted before a picture was finished; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, OSError, ImportError) as error:
         sentence = " ".join(str(error).split())
         print(f"{parser.prog}: {sentence}", file=sys.stderr)
         return BAD_INPUT
-    print(report(results, arguments.output_dir))
-    return 0
+    tell(report(results, arguments.output_dir))
+    return INTERRUPTED if results.get("interrupted") else 0
 
 
 if __name__ == "__main__":

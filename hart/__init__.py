@@ -1,6 +1,7 @@
 """HART: hybrid autoregressive transformer for text-to-image generation.
 
-Importing this package costs neither torch nor transformers; `HARTPipeline` is imported on first use.
+Importing this package costs neither torch nor transformers; `HARTPipeline` is imported on first use. For `AutoConfig`
+and `AutoModel` of transformers to know the model, import `hart.modules.models.transformer`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -17,7 +17,7 @@ LAYERS = (
     ("hart.demo", "hart.serve"),
     ("hart.settings",),
     ("hart.benchmark", "hart.compare", "hart.evaluation.__main__", "hart.token_maps"),
-    ("hart.pipeline",),
+    ("hart.pipeline", "hart.system_prompt"),
     ("hart.modules.enhanced_hart", "hart.modules.cache_planner"),
     ("hart.tuning",),  # knows the model by a protocol
     ("hart.evaluation",),  # judges pictures, whoever painted them

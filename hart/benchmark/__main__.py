@@ -10,12 +10,14 @@ import logging
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from hart.benchmark.judge.exports import EXPORTS
 from hart.benchmark.prompt_files import read_prompt_files
 from hart.benchmark.report import need_plots, write_report
 from hart.benchmark.results import Results
+from hart.utils.command_line import BAD_INPUT, INTERRUPTED, Parser, whole_number
+from hart.utils.locks import only_user
 
 if TYPE_CHECKING:
     from hart.benchmark.run.work import WorkRequest
@@ -23,16 +25,6 @@ if TYPE_CHECKING:
     from hart.pipeline import HARTPipeline
 
 logger = logging.getLogger(__name__)
-
-BAD_INPUT, INTERRUPTED = 2, 130
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a bad flag in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -68,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
     parser.add_argument("--guidance_scale", type=float, default=4.5, help="how strongly prompts steer (default: 4.5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first picture; each next one adds 1")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the first picture; each next one adds 1")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
     parser.add_argument("--compile", action="store_true", help="compile every block's branches with torch.compile")
@@ -107,10 +99,13 @@ def main(given: list[str] | None = None) -> int:
         if arguments.report is not None:
             arguments.output_dir = arguments.report.parent
         other = None if arguments.against is None else Results.from_json(arguments.against)  # before hours of painting
-        results = measure(arguments, command) if arguments.report is None else Results.from_json(arguments.report)
-        write_outputs(results, other, arguments)
+        if arguments.report is None:
+            with only_user(folder, "output_dir"):
+                write_outputs(measure(arguments, command), other, arguments)
+        else:
+            write_outputs(Results.from_json(arguments.report), other, arguments)
     except KeyboardInterrupt:
-        logger.error("interrupted: %s.", go_on_words(folder))
+        logger.error("interrupted%s.", ending(arguments, folder))
         return INTERRUPTED
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -121,9 +116,15 @@ def main(given: list[str] | None = None) -> int:
         logger.error("%s", error)
         return BAD_INPUT
     except OSError as error:
-        logger.error("%s: %s.", error, go_on_words(folder))
+        logger.error("%s%s.", str(error).removesuffix("."), ending(arguments, folder))
         return 1
     return 0
+
+
+def ending(arguments: argparse.Namespace, folder: Path) -> str:
+    """How a message ends: what was finished and how to go on, where something was."""
+    began = arguments.report is None and (folder / "batches.jsonl").is_file()
+    return f": {go_on_words(folder)}" if began else ""
 
 
 def go_on_words(folder: Path) -> str:

@@ -2,16 +2,19 @@
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hart.utils.files import written_beside
 from hart.utils.images import save_png, to_numpy
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def save_picture(image_3HW: Tensor, path: Path) -> Path:
+
+def save_picture(image_3HW: "Tensor", path: Path) -> Path:
     """Save a picture [3, H, W] in 0 to 1 under `path` with the fitting suffix; the file that was written."""
     if importlib.util.find_spec("PIL") is not None:
         return save_png(image_3HW, path.with_name(f"{path.name}.png"))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hart.utils.files import read_json, read_lines
 from hart.utils.prompts_file import read_prompts_file
 
 Entry = dict[str, Any]
@@ -31,11 +32,10 @@ def _entries(path: Path) -> list[Entry]:
     if path.suffix not in (".json", ".jsonl"):
         return [{"prompt": prompt} for prompt in read_prompts_file(path)]
     try:
-        text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            found = [json.loads(line) for line in read_lines(path) if line.strip()]
         else:
-            found = _of_json(json.loads(text), path.stem)
+            found = _of_json(read_json(path), path.stem)
     except ValueError as error:
         raise ValueError(f"prompts_file {str(path)!r} is no JSON ({error}); allowed is {FORMS}.") from error
     if not found or not all(isinstance(entry, dict) and isinstance(entry.get("prompt"), str) for entry in found):

@@ -3,12 +3,11 @@
 import json
 import math
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from hart.utils.files import write_whole
+from hart.utils.files import read_json, write_whole
 from hart.utils.intervals import Interval, Spread
 from hart.utils.machine import Machine
 from hart.utils.records import Part, first_problem
@@ -214,7 +213,7 @@ class Results(Part):
         """
         name = os.fspath(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = read_json(path)
         except ValueError as error:
             raise ValueError(
                 f"{name!r} is no JSON ({error}); write results with `python -m hart.benchmark`."

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from hart.modules.cache.branch_cache import BranchCache
@@ -20,6 +19,7 @@ from hart.modules.cache.stage_caching import DEFAULT_PRESET, CacheSetting, Stage
 from hart.modules.cache.upsample import upsample
 from hart.modules.models.autoencoder import HARTAutoEncoder
 from hart.modules.models.transformer import HARTForT2I, HARTForT2IConfig
+from hart.modules.models.transformer.loading import in_dtype
 from hart.tuning.methods import TuningMethods
 from hart.utils.devices import parse_dtype
 
@@ -201,7 +201,7 @@ def create_enhanced_hart_model(
     """
     if cache_preset is not None and custom_cache_config is not None:
         raise ValueError("cache_preset and custom_cache_config are both given; allowed is one of them.")
-    setting = custom_cache_config or cache_preset or DEFAULT_PRESET
+    setting = cache_preset or DEFAULT_PRESET if custom_cache_config is None else custom_cache_config
     if config.name_or_path:
         if not Path(config.name_or_path).is_dir():
             raise FileNotFoundError(
@@ -217,22 +217,14 @@ def create_enhanced_hart_model(
         "read it with HARTForT2IConfig.from_pretrained(path) for trained ones."
     )
     model = EnhancedHARTForT2I(config, kwargs.get("vae"), cache_config=setting)
-    return model if kwargs.get("dtype") is None else _in_dtype(model, kwargs["dtype"])
+    if kwargs.get("dtype") is not None:
+        in_dtype(model, parse_dtype(kwargs["dtype"]))
+    return model
 
 
 def _own(value: Any) -> Any:
     """A container's shallow copy; anything else as it is."""
     return copy.copy(value) if isinstance(value, dict | set | list) else value
-
-
-def _in_dtype(model: EnhancedHARTForT2I, dtype: torch.dtype | str) -> EnhancedHARTForT2I:
-    """The model in this dtype; what `from_pretrained` keeps in float32 stays there."""
-    for name, module in model.named_children():
-        if name not in model._keep_in_fp32_modules_strict:
-            module.to(parse_dtype(dtype))
-    for parameter in model.parameters(recurse=False):
-        parameter.data = parameter.data.to(parse_dtype(dtype))
-    return model
 
 
 __all__ = ["EnhancedHARTForT2I", "create_enhanced_hart_model"]

@@ -3,7 +3,6 @@
 Shapes: N pictures of a call, c code channels, P side of the latent map, K stages.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hart.pipeline.callbacks import StageCallback
 from hart.utils.images import to_pil
 from hart.utils.timing import Stopwatch
 
 OutputType = Literal["pil", "pt", "np", "latent"]
 OUTPUT_TYPES = ("pil", "pt", "np", "latent")
-StageCallback = Callable[[int, Any], None]
 
 
 @dataclass
@@ -34,6 +33,8 @@ class PipelineOutput:
         latents: the latent maps, for the output type "latent" only.
         cache_statistics: what the stage cache did in this call (`EnhancedHARTForT2I.get_cache_statistics`); None where
             it is off.
+        stopped_at: index of the stage after which a callback ended the call. The pictures of that batch are then as
+            this stage left them, and those of later batches are missing here. None where all were finished.
     """
 
     images: Any
@@ -42,6 +43,7 @@ class PipelineOutput:
     timings: dict[str, Any]
     latents: Tensor | None = None
     cache_statistics: dict[str, Any] | None = None
+    stopped_at: int | None = None
 
 
 @dataclass
@@ -54,19 +56,22 @@ class Run:
     bar: Any
     text: float = 0.0
     decoder: float = 0.0
+    stopped_at: int | None = None
     stages: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.watch = Stopwatch(self.device)
         self.stages = [0.0] * self.num_stages
 
-    def stage_done(self, index: int, info: Any) -> None:
-        """Note a stage's time, then let the caller have its turn off the clock."""
+    def stage_done(self, index: int, info: Any) -> bool:
+        """Note a stage's time, then let the caller have its turn off the clock; False ends the painting."""
         self.stages[index] += self.watch.lap()
         self.bar.update()
         if self.callback is not None:
-            self.callback(index, info)
+            if self.callback(index, info) is False:
+                self.stopped_at = index
             self.watch.restart()
+        return self.stopped_at is None
 
     def timings(self) -> dict[str, Any]:
         return {"text": self.text, "stages": self.stages, "decoder": self.decoder}

@@ -1,57 +1,39 @@
-"""Prompts in, pictures out.
+"""Prompts in, pictures out. The parts of a call lie beside this file, in this folder.
 
-Shapes: N pictures of a call, B pictures of a batch, T text tokens, Dc their width, c code channels, P side of the
-latent map, K stages.
+Shapes: N pictures of a call, T text tokens, Dc their width, c code channels, P side of the latent map.
 """
 
-import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.modules.models.transformer import HARTForT2I
 from hart.modules.models.transformer.generation import paints_one_by_one
-from hart.pipeline.folders import model_folder, stored_system_prompt, text_model_folder
-from hart.pipeline.output import OUTPUT_TYPES, OutputType, PipelineOutput, Run, StageCallback, as_output, joined
-from hart.utils.checkpoint import no_progress_bar
-from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
-from hart.utils.images import need_pillow
-from hart.utils.numbers import is_number, is_whole
+from hart.pipeline.callbacks import TENSOR_INPUTS, StageCallback, StepCallback, stage_callback
+from hart.pipeline.checkpoint import CheckpointMixin
+from hart.pipeline.inputs import TextArguments, check_components, check_output
+from hart.pipeline.output import OutputType, PipelineOutput
+from hart.pipeline.painting import Call
+from hart.pipeline.settings import call_settings, checked_settings
+from hart.pipeline.text import SafetyChecker, TextModelHome, check_not_blank, check_safety, prompt_list, stacked
 from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
 from hart.utils.seeds import picture_seeds
-from hart.utils.text_model import load_text_model
-from hart.utils.timing import Stopwatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SafetyChecker = Callable[[list[str]], Sequence[bool]]
-
 # Where pictures of a batch are computed together, more at once are faster each; this many fit beside large models.
 BATCH_SIZE = 8
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How to paint every picture of a call, in the words of `HARTForT2I.autoregressive_infer_cfg`."""
-
-    cfg: float
-    num_maskgit_iters: int
-    more_smooth: bool
-    top_k: int
-    top_p: float
-    final_stage: int
+OnLong = Literal["error", "truncate"]
 
 
-class HARTPipeline:
+class HARTPipeline(CheckpointMixin):
     """A HART with its text model and tokenizer.
 
     Args:
@@ -63,75 +45,47 @@ class HARTPipeline:
         progress: show a bar over stages.
         cache: a preset's name or settings of the stage cache; None leaves the model as it is. With a cache the model is
             wrapped in an `EnhancedHARTForT2I` that shares its weights; the given model keeps its own settings.
+        generation_config: values that a call takes where it is not told otherwise: `guidance_scale`, `top_k`, `top_p`,
+            `more_smooth`, `num_maskgit_iters`, `final_stage`.
+
+    Raises:
+        ValueError: a part of another kind, or one that does not fit the others.
     """
 
     def __init__(
         self,
         model: HARTForT2I,
-        text_model: "PreTrainedModel",
+        text_model: "PreTrainedModel | TextModelHome",
         tokenizer: "PreTrainedTokenizerBase",
         system_prompt: str | None = None,
         safety_checker: SafetyChecker | None = None,
         progress: bool = True,
         cache: HARTCacheConfig | str | None = None,
+        *,
+        generation_config: Mapping[str, Any] | None = None,
     ):
-        if safety_checker is not None and not callable(safety_checker):
-            given = type(safety_checker).__name__
-            raise ValueError(f"safety_checker is a {given}; allowed is a function of a list of prompts, or None.")
+        language_model = text_model.model() if isinstance(text_model, TextModelHome) else text_model
+        check_components(model, language_model, tokenizer, safety_checker, progress)
+        if system_prompt is not None:
+            prompt_list("system_prompt", system_prompt)
         if cache is not None:
             model = EnhancedHARTForT2I.from_hart(model, cache)
-        self.model, self.text_model, self.tokenizer = model, text_model, tokenizer
+        self.model, self.tokenizer = model, tokenizer
         self.system_prompt, self.safety_checker, self.progress = system_prompt, safety_checker, progress
-        width, expected = text_model.config.get_text_config().hidden_size, model.config.context_dim
-        if width != expected:
-            raise ValueError(
-                f"the text model's hidden size is {width}; the image model reads {expected}: give the text model "
-                "that it was trained with."
-            )
+        self.generation_config = checked_settings(generation_config or {})
+        self._home = text_model if isinstance(text_model, TextModelHome) else TextModelHome(text_model)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        model_path: str | os.PathLike[str] | None = None,
-        text_model_path: str | os.PathLike[str] | None = None,
-        dtype: torch.dtype | str | None = None,
-        device: torch.device | str | None = None,
-        system_prompt: str | None = None,
-        safety_checker: SafetyChecker | None = None,
-        progress: bool = True,
-        ema: bool = True,
-        cache: HARTCacheConfig | str | None = None,
-    ) -> "HARTPipeline":
-        """Load a checkpoint and its text model from folders on this machine.
-
-        On CPU the autoencoder and the text model stay in float32, where they are fastest or matter most.
-
-        Args:
-            model_path: a checkpoint's root or `llm` folder; None is the model inside this package.
-            text_model_path: folder of the language model; None is `text_encoder` beside the `llm` folder.
-            dtype: of the image model; None is what the device is fast in (see `hart.utils.default_dtype`).
-            device: None is the first of CUDA, MPS and CPU that this machine has.
-            system_prompt: None reads `system_prompt.txt` beside the `llm` folder; "" is none.
-            safety_checker, progress: see the class.
-            ema: take the averaged weights where the checkpoint has them.
-            cache: see the class; `pipeline.model.set_cache_config()` changes it later.
-
-        Raises:
-            FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
-        """
-        device = parse_device(device) if device is not None else default_device()
-        dtype = parse_dtype(dtype) if dtype is not None else default_dtype(device)
-        folder = model_folder(model_path)
-        text_folder = text_model_folder(folder, text_model_path)
-        if system_prompt is None:
-            system_prompt = stored_system_prompt(folder)
-        with no_progress_bar():
-            text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
-        model = EnhancedHARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
-        if device.type != "cpu":  # codebook and latent map stay in float32 everywhere
-            model.vae.decoder.to(dtype)
-            model.vae.post_quant_conv.to(dtype)
-        return cls(model, *text, system_prompt, safety_checker, progress, cache)
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts, as the constructor takes them: `HARTPipeline(**pipe.components)` shares all weights."""
+        return {
+            "model": self.model,
+            "text_model": self.text_model,
+            "tokenizer": self.tokenizer,
+            "system_prompt": self.system_prompt,
+            "safety_checker": self.safety_checker,
+            "generation_config": dict(self.generation_config),
+        }
 
     @property
     def device(self) -> torch.device:
@@ -151,24 +105,34 @@ class HARTPipeline:
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
-        guidance_scale: float = 4.5,
+        guidance_scale: float | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seed: int | Sequence[int] | None = None,
-        num_maskgit_iters: int = 1,
-        more_smooth: bool = False,
+        num_maskgit_iters: int | None = None,
+        more_smooth: bool | None = None,
         output_type: OutputType = "pil",
         callback_on_stage_end: StageCallback | None = None,
         *,
         batch_size: int | None = None,
-        top_k: int = 0,
-        top_p: float = 0.0,
-        final_stage: int = 0,
-        on_long: Literal["error", "truncate"] = "error",
+        top_k: int | None = None,
+        top_p: float | None = None,
+        final_stage: int | None = None,
+        on_long: OnLong = "error",
         progress: bool | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        prompt_embeds: EncodedPrompts | Tensor | None = None,
+        prompt_embeds_mask: Tensor | None = None,
+        prompt_embeds_position_ids: Tensor | None = None,
+        negative_prompt_embeds: EncodedPrompts | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
     ) -> PipelineOutput:
         """Paint pictures.
+
+        Where `guidance_scale`, `num_maskgit_iters`, `more_smooth`, `top_k`, `top_p` or `final_stage` is None,
+        `self.generation_config` decides: the checkpoint's own default.
 
         Args:
             prompt: one text or a list.
@@ -180,32 +144,51 @@ class HARTPipeline:
             num_maskgit_iters: rounds in which the last stage is painted; more is slower.
             more_smooth: mix codes instead of choosing one: smoother, less detail.
             output_type: "pil", "pt", "np" or "latent".
-            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage of every batch.
+            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage of every batch; the call ends
+                there if it returns False.
             batch_size: pictures painted at once; None is `default_batch_size`. On a GPU more is faster per picture and
                 takes more memory; on CPU, where each picture is computed by itself, it only takes more memory.
             top_k, top_p, final_stage: see `HARTForT2I.autoregressive_infer_cfg`.
             on_long: "truncate" cuts a prompt of more than T tokens instead of refusing it.
             progress: overrides the pipeline's own switch.
+            negative_prompt: what guidance leads away from: one text, or one per prompt; None or "" for what the model
+                was trained with.
+            prompt_embeds: text features instead of a prompt: what `encode_prompt` returned, or a tensor [N, T, Dc].
+            prompt_embeds_mask, prompt_embeds_position_ids: [N, T] of such a tensor; None counts positions by the mask.
+            negative_prompt_embeds: what `encode_prompt` returned for negative prompts.
+            callback_on_step_end: called as diffusers does: (pipeline, stage index, tokens of the stage, {"latents": the
+                map so far}); the call ends there if it returns False. The tensors are to look at only.
+            callback_on_step_end_tensor_inputs: names of what that dict holds.
 
         Raises:
             ValueError: an argument that does not fit; nothing has been painted then.
         """
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type is {output_type!r}; allowed are {', '.join(map(repr, OUTPUT_TYPES))}.")
-        if output_type == "pil":
-            need_pillow()
         batch_size = self.default_batch_size if batch_size is None else batch_size
-        for name, value in (("num_images_per_prompt", num_images_per_prompt), ("batch_size", batch_size)):
-            if not is_whole(value) or value < 1:
-                raise ValueError(f"{name} is {value!r}; allowed is a whole number from 1.")
-        if not is_number(guidance_scale) or not math.isfinite(guidance_scale) or guidance_scale < 0:
-            raise ValueError(f"guidance_scale is {guidance_scale!r}; allowed is a finite number from 0.")
-        prompts = [text for text in self.checked_prompts(prompt, on_long) for _ in range(num_images_per_prompt)]
-        seeds = picture_seeds(len(prompts), seed, generator)
-        settings = Settings(float(guidance_scale), num_maskgit_iters, more_smooth, top_k, top_p, final_stage)
-        bar = self.progress if progress is None else progress
+        progress = self.progress if progress is None else progress
+        check_output(output_type, num_images_per_prompt, batch_size, progress)
+        given = {
+            "guidance_scale": guidance_scale,
+            "num_maskgit_iters": num_maskgit_iters,
+            "more_smooth": more_smooth,
+            "top_k": top_k,
+            "top_p": top_p,
+            "final_stage": final_stage,
+        }
+        settings = call_settings(given, self.generation_config, self.model.config.patch_nums[-1] ** 2)
+        callback = stage_callback(self, callback_on_stage_end, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        text = TextArguments(
+            prompt,
+            negative_prompt,
+            prompt_embeds,
+            prompt_embeds_mask,
+            prompt_embeds_position_ids,
+            negative_prompt_embeds,
+            on_long,
+        ).checked(self, num_images_per_prompt)
+        seeds = picture_seeds(len(text.prompts), seed, generator)
+        call = Call(self.model, text, seeds, settings, output_type, callback, batch_size, self._home.offload, progress)
         with self._counted() as statistics:
-            output = self._paint(prompts, seeds, settings, output_type, callback_on_stage_end, batch_size, bar)
+            output = call.paint()
             output.cache_statistics = statistics()
         return output
 
@@ -218,101 +201,49 @@ class HARTPipeline:
         with self.model.caching.separate_statistics() as statistics:
             yield statistics
 
-    def checked_prompts(
-        self, prompt: str | Sequence[str], on_long: Literal["error", "truncate"] = "error"
-    ) -> list[str]:
+    def checked_prompts(self, prompt: str | Sequence[str] | None, on_long: OnLong = "error") -> list[str]:
         """Return prompts as a list if a call would paint them; costs no model.
 
         Raises:
             ValueError: no prompt, an empty one, one of more than T tokens under "error", or one that the safety checker
                 refuses.
         """
-        prompts = [prompt] if isinstance(prompt, str) else prompt
-        prompts = check_prompts(prompts, self.tokenizer, self.model.config.context_token, on_long)
-        for index, text in enumerate(prompts):
-            if not text.strip():
-                raise ValueError(f"prompt {index} is empty; allowed is a text.")
+        prompts = prompt_list("prompt", prompt)
+        check_prompts(prompts, self.tokenizer, self.model.config.context_token, on_long)
+        check_not_blank(prompts)
         if self.safety_checker is not None:
-            refused = _refused(self.safety_checker, prompts)
-            if refused:
-                raise ValueError(f"the safety checker refuses {len(refused)} of {len(prompts)} prompts: {refused}.")
+            check_safety(self.safety_checker, prompts)
         return prompts
 
-    def _paint(
-        self,
-        prompts: list[str],
-        seeds: list[int],
-        settings: Settings,
-        output_type: OutputType,
-        callback: StageCallback | None,
-        batch_size: int,
-        progress: bool,
-    ) -> PipelineOutput:
-        """Paint batch by batch."""
-        num_stages = len(self.model.config.patch_nums)
-        num_batches = -(-len(prompts) // batch_size)
-        total = Stopwatch(self.device)
-        with tqdm(total=num_batches * num_stages, desc="painting", unit="stage", disable=not progress) as bar:
-            run = Run(self.device, num_stages, callback, bar)
-            parts = []
-            for start in range(0, len(prompts), batch_size):
-                batch = slice(start, start + batch_size)
-                painted = self._paint_batch(prompts[batch], seeds[batch], settings, output_type == "latent", run)
-                # Now, not at the end: a long list of pictures would not fit beside the model on a GPU.
-                parts.append(as_output(painted.cpu(), output_type))
-        images = joined(parts, output_type)
-        return PipelineOutput(
-            images=images,
-            prompts=prompts,
-            seeds=seeds,
-            timings=run.timings() | {"total": total.lap()},
-            latents=images if output_type == "latent" else None,
-        )
+    def encode_prompt(
+        self, prompt: str | Sequence[str], num_images_per_prompt: int = 1, on_long: OnLong = "error"
+    ) -> EncodedPrompts:
+        """Text features of prompts, to be painted later or more than once: `pipe(prompt_embeds=...)`.
 
-    def _paint_batch(self, prompts: list[str], seeds: list[int], settings: Settings, latent: bool, run: Run) -> Tensor:
-        """Pictures [B, 3, H, W] or latent maps [B, c, P, P] of one batch."""
-        run.watch.restart()
-        _, mask_BT, position_BT, context_BTD = self.encode(prompts)
-        run.text += run.watch.lap()
-        f_hat = self.model.autoregressive_infer_cfg(
-            len(prompts),
-            context_BTD,
-            seeds,
-            context_position_ids=position_BT,
-            context_mask=mask_BT,
-            callback_on_stage_end=run.stage_done,
-            decode=False,
-            **vars(settings),
-        )
-        if latent:
-            return f_hat
-        run.watch.restart()
-        images = self.model.latent_to_img(f_hat)
-        run.decoder += run.watch.lap()
-        return images
+        Returns:
+            Features [N, T, Dc] with mask and positions [N, T], so many rows of each prompt.
+
+        Raises:
+            ValueError: as a call would.
+        """
+        check_output("latent", num_images_per_prompt, 1, True)
+        prompts = self.checked_prompts(prompt, on_long)
+        return self.encode([text for text in prompts for _ in range(num_images_per_prompt)])
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
-        """Prompts as the image model reads them.
+        """Prompts as the image model reads them; unlike `encode_prompt`, they are not checked first.
 
-        Each prompt runs alone: rounding depends on the batch, and a picture must not depend on its neighbours.
+        Each distinct prompt runs once, and alone: rounding depends on the batch, and a picture must not depend on its
+        neighbours.
         """
-        encoded = {
-            text: encode_prompts(
-                [text], self.text_model, self.tokenizer, self.model.config.context_token, self.system_prompt
-            )
-            for text in dict.fromkeys(prompts)
-        }
-        return EncodedPrompts(*(torch.cat(parts) for parts in zip(*(encoded[text] for text in prompts), strict=True)))
-
-
-def _refused(safety_checker: SafetyChecker, prompts: list[str]) -> list[str]:
-    """Prompts that a checker says must not be painted."""
-    answers = safety_checker(prompts)
-    if not hasattr(answers, "__len__") or len(answers) != len(prompts):
-        given = f"{len(answers)} answers" if hasattr(answers, "__len__") else f"a {type(answers).__name__}"
-        raise ValueError(f"safety_checker returned {given}; allowed are {len(prompts)} answers, one per prompt.")
-    return [text for text, unsafe in zip(prompts, answers, strict=True) if unsafe]
+        length, system_prompt = self.model.config.context_token, self.system_prompt
+        with self._home.at_work(self.device) as text_model:
+            encoded = {
+                text: encode_prompts([text], text_model, self.tokenizer, length, system_prompt)
+                for text in dict.fromkeys(prompts)
+            }
+        return stacked([encoded[text] for text in prompts])
 
 
 __all__ = ["HARTPipeline", "PipelineOutput"]

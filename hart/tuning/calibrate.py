@@ -20,6 +20,7 @@ from hart.modules.cache.similarity_table import LOW_PERCENTILE, Calibration
 from hart.tuning.model import TunedModel
 from hart.tuning.painter import Painter
 from hart.tuning.workload import Workload, check_count
+from hart.utils.files import check_target
 from hart.utils.intervals import percentile, summary
 
 BRANCHES = ("attn", "mlp")
@@ -54,6 +55,8 @@ def calibrate(
         sim_path: where the table goes; None for nowhere.
         loaded: the table that a run has already; empty for none.
     """
+    if sim_path is not None:
+        check_target(sim_path, "sim_path")
     config = model.cache_config
     assert config is not None
     recorded, skip_stages = _record(model, workload, settings), sorted(config.skip_stages)

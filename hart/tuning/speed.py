@@ -14,6 +14,7 @@ from hart.tuning.model import TunedModel
 from hart.tuning.painter import Painter, timed_parts
 from hart.tuning.speed_report import BenchmarkReport
 from hart.tuning.workload import Workload
+from hart.utils.files import check_target
 from hart.utils.intervals import spread_of
 from hart.utils.machine import conditions
 from hart.utils.memory import PeakMemory
@@ -91,6 +92,8 @@ def benchmark(
         settings: how.
         json_path: where the report goes; None for nowhere.
     """
+    if json_path is not None:
+        check_target(json_path, "json_path")
     sides, memory = (Side(plain), Side(cached)), PeakMemory(plain.device)
     painters = [Painter(side.model, workload, settings.seed, settings.cfg) for side in sides]
     num_batches = -(-settings.num_samples // settings.batch_size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hart.utils.devices import default_device, default_dtype, parse_device, parse_dtype
-    from hart.utils.images import grid, save_png, to_numpy, to_pil
+    from hart.utils.images import file_stem, grid, save_png, to_numpy, to_pil
     from hart.utils.previews import StagePreviews
     from hart.utils.prompts import EncodedPrompts, check_prompts, encode_prompts
     from hart.utils.results import finished_folder, save_json
@@ -25,6 +25,7 @@ _MODULE_OF = {
     "default_device": "devices",
     "default_dtype": "devices",
     "encode_prompts": "prompts",
+    "file_stem": "images",
     "finished_folder": "results",
     "grid": "images",
     "load_system_prompt": "text_model",
@@ -47,6 +48,7 @@ __all__ = [
     "default_device",
     "default_dtype",
     "encode_prompts",
+    "file_stem",
     "finished_folder",
     "grid",
     "load_system_prompt",

@@ -1,6 +1,5 @@
 """Reading weights: which file of a folder, nothing unpickled but tensors, and one sentence per error."""
 
-import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from hart.utils.files import read_json
+
 EMA_FILES = ("ema_model.safetensors", "ema_model.bin")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+LFS_POINTER = b"version https://git-lfs"
 
 
 @contextmanager
@@ -28,15 +30,21 @@ def no_progress_bar() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+def weight_names(ema: bool) -> list[str]:
+    """Names under which weights may lie in a folder; the first that is there is read."""
+    names = [*(EMA_FILES if ema else ())]
+    for name in WEIGHT_FILES:
+        names += [name, f"{name}.index.json"]
+    return names
+
+
 def find_weights(folder: Path, ema: bool) -> Path:
     """The file to read: EMA weights if wanted and there, else raw weights, whole or sharded.
 
     Raises:
         FileNotFoundError: the folder has none of them.
     """
-    names = [*(EMA_FILES if ema else ())]
-    for name in WEIGHT_FILES:
-        names += [name, f"{name}.index.json"]
+    names = weight_names(ema)
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -47,8 +55,10 @@ def read_state(file: Path) -> dict[str, Tensor]:
     """Read a state dict without unpickling anything but tensors; memory-mapped, so that there is no second copy.
 
     Raises:
-        ValueError: the file is truncated, is not a plain state dict, or an index names a missing shard.
+        ValueError: the file is truncated, is not a plain state dict, is a pointer of Git LFS, or an index names a
+            missing shard.
     """
+    refuse_pointer(file)
     if file.name.endswith(".index.json"):
         return _read_shards(file)
     if file.suffix == ".safetensors":
@@ -70,10 +80,20 @@ def read_state(file: Path) -> dict[str, Tensor]:
     return state
 
 
+def refuse_pointer(file: Path) -> None:
+    """Raise a ValueError for what Git LFS leaves in a clone instead of the weights."""
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError(
+                f"{str(file)!r} is a pointer of Git LFS and holds no weights; run `git lfs pull` in the folder that "
+                "was cloned."
+            )
+
+
 def _read_shards(index: Path) -> dict[str, Tensor]:
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{str(index)!r} is no index of shards: it needs a JSON object with `weight_map`.") from error
     state: dict[str, Tensor] = {}
     for name in names:

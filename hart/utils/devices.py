@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def parse_dtype(name: str | torch.dtype) -> torch.dtype:
     """
     if isinstance(name, torch.dtype):
         return name
-    key = name.strip().lower().removeprefix("torch.")
+    key = str(name).strip().lower().removeprefix("torch.")
     if key not in DTYPES:
         raise ValueError(f"dtype is {name!r}; allowed are {', '.join(DTYPES)}{_hint(key, DTYPES)}")
     return DTYPES[key]
@@ -81,6 +82,48 @@ def parse_device(name: str | torch.device) -> torch.device:
     if int(index or 0) >= available:
         raise ValueError(f"device is {str(name)!r}; this machine has {available} of kind {kind!r}")
     return torch.device(f"{kind}:{int(index)}" if index else kind)
+
+
+def either_dtype(dtype: torch.dtype | str | None, torch_dtype: torch.dtype | str | None) -> torch.dtype | str | None:
+    """The dtype under its name or the older one.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if dtype is not None and torch_dtype is not None:
+        raise ValueError(f"torch_dtype must be left out where dtype is given, got {torch_dtype!r} beside {dtype!r}.")
+    return torch_dtype if dtype is None else dtype
+
+
+def single_device(device_map: Any) -> torch.device | None:
+    """The one device that a device map names; None where nothing is asked for.
+
+    Args:
+        device_map: a device, its name, "auto" for the fastest there is, or {"": device}.
+
+    Raises:
+        ValueError: a map over several devices, or no device of this machine.
+    """
+    if isinstance(device_map, dict) and list(device_map) == [""]:
+        device_map = device_map[""]
+    if device_map is None:
+        return None
+    if device_map == "auto":
+        return default_device()
+    if isinstance(device_map, int) and not isinstance(device_map, bool):
+        device_map = f"cuda:{device_map}"
+    if not isinstance(device_map, str | torch.device) or str(device_map).partition(":")[0] not in DEVICE_TYPES:
+        raise ValueError(
+            f"device_map must be one device such as 'cuda:0', or 'auto', got {device_map!r}: the whole model fits one "
+            "device and is not split over several."
+        )
+    return parse_device(device_map)
+
+
+def check_attention(attn_implementation: Any) -> None:
+    """Raise a ValueError unless attention is what is built in: torch's scaled dot product."""
+    if attn_implementation not in (None, "sdpa"):
+        raise ValueError(f"attn_implementation must be 'sdpa' or None, got {attn_implementation!r}.")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

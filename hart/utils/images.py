@@ -1,20 +1,22 @@
 """Pictures as the model makes them, turned into bytes, files and captioned grids."""
 
+import hashlib
 import math
 import os
 import textwrap
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hart.utils.files import written_beside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 GAP = 8
 CAPTION_SIZE = 14
@@ -22,7 +24,7 @@ BACKGROUND = "white"
 INK = "black"
 
 
-def to_numpy(images: Tensor) -> NDArray[np.uint8]:
+def to_numpy(images: "Tensor") -> NDArray[np.uint8]:
     """Turn pictures into bytes by cutting off `255 * x`, without rounding, as the published tools do.
 
     Args:
@@ -42,7 +44,7 @@ def to_numpy(images: Tensor) -> NDArray[np.uint8]:
     return array
 
 
-def to_pil(images: Tensor) -> list["Image"]:
+def to_pil(images: "Tensor") -> list["Image"]:
     """Turn [B, 3, H, W] pictures in 0 to 1 into B Pillow pictures (see `to_numpy`).
 
     Raises:
@@ -51,6 +53,24 @@ def to_pil(images: Tensor) -> list["Image"]:
     """
     pillow = _pillow("Image")
     return [pillow.fromarray(array) for array in to_numpy(images)]
+
+
+def file_stem(text: str, max_bytes: int = 60) -> str:
+    """A text as part of a file name: letters and digits of every script, other characters as single hyphens.
+
+    Where nothing is left, or this machine's file names cannot hold it, a short digest of the text stands for it.
+
+    Args:
+        text: what the file is about.
+        max_bytes: longest name, in bytes of UTF-8.
+    """
+    letters = "".join(letter if letter.isalnum() else " " for letter in text.lower())
+    stem = "-".join(letters.split()).encode("utf-8", "ignore")[:max_bytes].decode("utf-8", "ignore").strip("-")
+    try:
+        os.fsencode(stem)
+    except UnicodeEncodeError:
+        stem = ""
+    return stem or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:
@@ -66,7 +86,7 @@ def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:
     Raises:
         ImportError: the picture is a tensor and Pillow is not installed.
     """
-    picture = to_pil(image[None])[0] if isinstance(image, Tensor) else image
+    picture: Any = image if hasattr(image, "save") else to_pil(image[None])[0]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as unfinished:
@@ -172,6 +192,6 @@ def need_pillow() -> None:
 def _pillow(module: str) -> Any:
     """Import a module of Pillow, which only pictures need."""
     try:
-        return __import__(f"PIL.{module}", fromlist=[module])
+        return import_module(f"PIL.{module}")
     except ImportError as error:
         raise ImportError("pictures need Pillow; install it with `pip install pillow` or the extra `images`") from error

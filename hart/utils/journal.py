@@ -1,5 +1,6 @@
 """Files that keep finished work line by line, and say which work they are of, so that a killed run goes on."""
 
+import io
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ def whole_lines(path: Path) -> list[str]:
     """Lines of a file with their ends; none where it is missing. A last line that was torn by a kill is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    lines = io.StringIO(path.read_text(encoding="utf-8", errors="replace"), newline="\n")
     return [line for line in lines if line.endswith("\n")]
 
 

@@ -1,11 +1,12 @@
 """Where the parts of a checkpoint lie: `<root>/llm`, `<root>/tokenizer`, `<root>/text_encoder`."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from hart.utils.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ def check_model_type(folder: Path, model_type: str) -> None:
     """Raise a ValueError unless the folder's `config.json` is JSON of this model type."""
     file = folder / "config.json"
     try:
-        found = json.loads(file.read_text()).get("model_type")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        found = read_json(file).get("model_type")
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"{str(file)!r} is not a JSON object; download it again.") from error
     if found != model_type:
         raise ValueError(f"{str(file)!r} has model_type {found!r}; allowed is {model_type!r}.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class StagePreviews:
     """Callback that keeps what every picture looked like after every stage.
 
-    Each preview costs one pass of the decoder. All batches of a call are kept; use a new object for each call.
+    Each preview costs one pass of the decoder. All batches are kept, of one call or of several of one pyramid.
 
     Example:
         >>> previews = StagePreviews()
@@ -21,15 +21,15 @@ class StagePreviews:
 
     def __init__(self) -> None:
         self._batches: list[list[list[Image]]] = []
-        self.sides: list[int] = []
+        self._sides: list[list[int]] = []
 
     def __call__(self, stage_index: int, info: Any) -> None:
         """Decode the latent map as it stands after a stage."""
         if stage_index == 0:
             self._batches.append([])
-            self.sides = []
+            self._sides.append([])
         self._batches[-1].append(to_pil(info.preview()))
-        self.sides.append(info.side)
+        self._sides[-1].append(info.side)
 
     def pictures(self) -> "list[list[Image]]":
         """Return, per picture, the previews of all stages."""
@@ -37,5 +37,8 @@ class StagePreviews:
 
     def strips(self, scale: float = 1.0) -> "list[Image]":
         """Return, per picture, its previews side by side, captioned with the side of the stage's token map."""
-        captions = [f"{side}x{side}" for side in self.sides]
-        return [grid(stages, captions, columns=len(stages), scale=scale) for stages in self.pictures()]
+        strips = []
+        for sides, stages in zip(self._sides, self._batches, strict=True):
+            captions = [f"{side}x{side}" for side in sides]
+            strips += [grid(row, captions, columns=len(row), scale=scale) for row in zip(*stages, strict=True)]
+        return strips

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from hart.utils.files import read_lines
+
 
 def read_prompts_file(
     path: Path,
@@ -25,9 +27,9 @@ def read_prompts_file(
     if not path.exists():
         raise FileNotFoundError(f"{name} {str(path)!r} does not exist; give a text file with one prompt a line.")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} {str(path)!r} is not UTF-8 text ({error}).") from error
+        lines = read_lines(path)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
     except OSError as error:
         raise OSError(f"{name} {str(path)!r} cannot be read ({error.strerror}).") from error
     prompts = [line.strip() for line in lines if line.strip()]

@@ -1,10 +1,11 @@
 """JSON whose shape is checked when it is read."""
 
 import os
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hart.utils.files import read_text
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -29,7 +30,7 @@ def read_record(kind: type[Record], path: str | os.PathLike[str], what: str, mad
         ValueError: another shape; the message names the file and the first thing that is wrong.
     """
     try:
-        return kind.model_validate_json(Path(path).read_bytes())
+        return kind.model_validate_json(read_text(path))
     except ValidationError as error:
         raise ValueError(
             f"{os.fspath(path)!r} is not {what} ({first_problem(error)}); write one with {made_by}."

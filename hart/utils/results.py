@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hart.utils.files import write_whole
+
 
 @contextmanager
 def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary folder whose files move into `path` at the end; after an exception nothing is left.
 
-    Files of the same name in `path` are replaced, others stay. The temporary folder lies inside `path`, which may be a
-    mount point, or beside it where `path` is still to be made; so files move within one file system, and a place that
-    cannot be written to is found before the work is done.
+    Files of the same name in `path` are replaced, others stay; folders are merged. The temporary folder lies
+    inside `path`, which may be a mount point, or beside it where `path` is still to be made; so files move within one
+    file system, and a place that cannot be written to is found before the work is done.
 
     Raises:
         NotADirectoryError: `path` or a parent of it is a file.
@@ -31,8 +33,12 @@ def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         with _temporary_folder(target) as unfinished:
             yield Path(unfinished)
             target.mkdir(exist_ok=True)
-            for file in sorted(Path(unfinished).iterdir()):
-                os.replace(file, target / file.name)
+            for file in sorted(Path(unfinished).rglob("*")):
+                place = target / file.relative_to(unfinished)
+                if file.is_dir():
+                    place.mkdir(exist_ok=True)
+                else:
+                    os.replace(file, place)
     except BaseException:
         _remove_empty(missing)
         raise
@@ -40,9 +46,8 @@ def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def save_json(data: Any, path: str | os.PathLike[str]) -> Path:
     """Write data as indented JSON."""
-    path = Path(path)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+    write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    return Path(path)
 
 
 def _temporary_folder(target: Path) -> "tempfile.TemporaryDirectory[str]":

@@ -1,6 +1,8 @@
 """The command line: what it writes, and what bad input gets."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from hart.benchmark import __main__ as program
 from hart.benchmark.prompt_files import read_prompt_files
 from hart.benchmark.results import Results
+from hart.utils.locks import only_user
 from tests.benchmark.conftest import setting
 
 PAINT = ["--prompts_file", "PROMPTS", "--num_pictures", "1", "--batch_size", "1", "--dtype", "float32"]
@@ -61,15 +64,44 @@ def test_bad_input_gets_one_sentence(flags, given, sentence, caplog):
         (OSError(28, "No space left on device"), 1, "No space left on device: what was finished is in"),
     ],
 )
-def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, caplog, monkeypatch):
+def test_stopped_runs_say_how_to_go_on(flags, error, status, sentence, tmp_path, caplog, monkeypatch):
     def stop(*_):
         raise error
 
     monkeypatch.setattr(program, "measure", stop)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "batches.jsonl").write_text("")
     assert program.main(flags) == status
     assert sentence in caplog.text
     goes_on = "the same command goes on from there" in caplog.text
     assert goes_on != isinstance(error, RuntimeError)  # what had no room has none again
+
+
+def test_where_nothing_was_finished_nothing_is_promised(flags, tmp_path, caplog, monkeypatch):
+    def stop(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(program, "measure", stop)
+    assert program.main(flags) == 1
+    assert caplog.messages[-1] == "[Errno 30] Read-only file system." and not (tmp_path / "out").exists()
+    (tmp_path / "taken").write_text("")
+    assert program.main([*flags[:-1], str(tmp_path / "taken")]) == 1
+    assert "taken" in caplog.messages[-1] and "goes on" not in caplog.messages[-1]
+
+
+def test_a_second_benchmark_in_one_folder_is_refused(flags, tmp_path):
+    code = f"import sys; from hart.benchmark.__main__ import main; sys.exit(main({flags!r}))"
+    with only_user(tmp_path / "out", "output_dir"):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == program.BAD_INPUT
+    assert "output_dir must be a folder that no other process writes to" in done.stderr
+
+
+def test_help_and_bad_flags_need_no_torch():
+    code = "import sys; sys.modules['torch'] = None; from hart.benchmark.__main__ import main; main(sys.argv[1:])"
+    for flags, status, words in ((["--help"], 0, "--output_dir"), (["--seed", "-1"], 2, "argument --seed: it is '-1'")):
+        done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, check=False)
+        assert done.returncode == status and words in done.stdout + done.stderr, done.stderr
 
 
 def test_a_stopped_run_names_its_results_once_there_are_some(tmp_path):

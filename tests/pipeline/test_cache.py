@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from hart import HARTPipeline
 from hart.benchmark.compare import compare_presets, psnr
 from hart.modules.cache_config import HARTCacheConfig
-from hart.modules.enhanced_hart import EnhancedHARTForT2I
+from hart.modules.enhanced_hart import EnhancedHARTForT2I, create_enhanced_hart_model
 from hart.modules.models.transformer import HARTForT2I
 from tests.scripts.test_enhanced_inference import run, script  # noqa: F401
 
@@ -73,6 +74,91 @@ def test_psnr_by_hand():
     zeros = torch.zeros(1, 3, 4, 4)
     assert psnr(zeros + 0.1, zeros) == pytest.approx([20.0])
     assert psnr(zeros, zeros) == [math.inf]
+
+
+@pytest.fixture
+def cached(pipeline, checkpoint_root):
+    """A pipeline whose model a test may change."""
+    model = EnhancedHARTForT2I.from_pretrained(checkpoint_root, dtype=torch.float32)
+    return HARTPipeline(**(pipeline.components | {"model": model}), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("missing/table.json", r"sim_path must be a file in a folder that exists, got '.*missing/table.json'"),
+        (".", r"sim_path must be a file, got the folder"),
+        ("n" * 256, r"sim_path '.*n+' cannot be written: File name too long"),
+    ],
+)
+def test_a_result_file_is_tried_before_anything_is_painted(cached, tmp_path, name, sentence):
+    model, seen = cached.model, []
+    model.sim_path, model.calibration = tmp_path / name, True
+    with pytest.raises(OSError, match=sentence):
+        painted(cached, callback_on_stage_end=lambda *stage: seen.append(stage))
+    model.calibration = False
+    for measure in (
+        lambda path: model.calibrate_thresholds(1, sim_path=path, progress=False),
+        lambda path: model.benchmark_performance(1, json_path=path, progress=False),
+    ):
+        with pytest.raises(OSError, match=sentence.replace("sim_path", "(sim|json)_path")):
+            measure(tmp_path / name)
+    assert seen == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_recorded_table_lands_where_it_was_asked_for(cached, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    cached.model.sim_path, cached.model.calibration = "table.json", True
+    painted(cached, callback_on_stage_end=lambda *_: monkeypatch.chdir(tmp_path / "elsewhere"))
+    assert (tmp_path / "table.json").is_file()
+    monkeypatch.chdir(tmp_path)
+    cached.model.calibration = False
+    cached.model.set_cache_config(HARTCacheConfig([256], [169], sim_path="table.json"))
+    cached.model.save_cache_config(tmp_path / "elsewhere" / "config.json")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    cached.model.load_cache_config("config.json")
+    assert cached.model.cache_config.sim_path == str(tmp_path / "table.json")
+
+
+@pytest.mark.parametrize("setting", [True, {}, {"skip_stages": [256]}, Path("config.json"), 5, ["ultra-fast"]])
+def test_settings_of_a_wrong_type_are_refused(cached, setting):
+    model = cached.model
+    for use in (
+        model.set_cache_config,
+        model.enable_cache,
+        lambda value: HARTPipeline(**cached.components, cache=value),
+        lambda value: create_enhanced_hart_model(model.config, custom_cache_config=value),
+    ):
+        with pytest.raises(ValueError, match=r"cache_config must be a HARTCacheConfig, a preset's name or None, got"):
+            use(setting)
+    assert model.cache_config is None
+
+
+def test_settings_that_name_no_table_or_a_file_say_so(cached):
+    with pytest.raises(FileNotFoundError, match=r"sim_path of the cache settings must be .* got 'x'"):
+        cached.model.set_cache_config(HARTCacheConfig([256], [169], sim_path="x"))
+    with pytest.raises(ValueError, match=r"preset must be a name, got 'a/b.json'; HARTCacheConfig.from_json"):
+        cached.model.set_cache_config("a/b.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", r"hart_cache_presets.json' is not JSON"),
+        ("[]", r"hart_cache_presets.json' must hold an object with a list `stages`"),
+        ('{"presets": {}}', r"must hold an object with a list `stages`"),
+        ('{"stages": [1, 4], "presets": {"a": {}}}', r"preset 'a' must be an object with an object `config`"),
+        ('{"stages": [1, 4], "presets": {"a": {"config": {"skip_stages": 4}}}}', r"preset 'a' in hart_cache_presets"),
+        ('{"stages": [1, 4], "presets": {"a": {"config": {"skip": []}}}}', r"preset 'a' in .*: unknown field 'skip'"),
+    ],
+)
+def test_an_edited_file_of_presets_is_named(tmp_path, monkeypatch, content, sentence):
+    (tmp_path / "hart_cache_presets.json").write_text(content)
+    monkeypatch.setattr("hart.modules.cache.presets.files", lambda package: tmp_path)
+    with pytest.raises(ValueError, match=sentence) as told:
+        HARTCacheConfig.from_preset("a", patch_nums=(1, 2))
+    assert "\n" not in str(told.value)
 
 
 PROMPT = ("--prompts", "a cat")

@@ -107,7 +107,7 @@ def test_a_text_model_of_another_width_is_refused(pipeline):
 
     sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 1}
     other = Qwen2Model(Qwen2Config(vocab_size=35, intermediate_size=16, **sizes))
-    with pytest.raises(ValueError, match=r"hidden size is 32; the image model reads 48"):
+    with pytest.raises(ValueError, match=r"text_model must have the hidden size 48 .* got 32"):
         HARTPipeline(pipeline.model, other, pipeline.tokenizer)
 
 
@@ -136,3 +136,36 @@ def test_loading_leaves_the_bars_of_transformers_as_they_were(checkpoint_root, c
     load(checkpoint_root)
     assert transformers_logging.is_progress_bar_enabled() == shown
     assert "Loading weights" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["llm", "tokenizer"])
+def test_a_pointer_of_git_lfs_says_what_to_run(other_root, part):
+    (other_root / part / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match=r"model.safetensors' is a pointer of Git LFS .* run `git lfs pull`"):
+        load(other_root)
+
+
+def test_files_that_a_windows_editor_saved_are_read(other_root, pipeline):
+    for name in ("llm/config.json", "tokenizer/config.json", "system_prompt.txt"):
+        file = other_root / name
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    other = load(other_root, dtype="float32")
+    assert other.system_prompt == pipeline.system_prompt
+    assert torch.equal(
+        other("a cat", seed=1, output_type="pt").images, pipeline("a cat", seed=1, output_type="pt").images
+    )
+
+
+def test_the_missing_system_prompt_names_the_command_that_finds_it(other_root, caplog):
+    (other_root / "system_prompt.txt").unlink()
+    load(other_root)
+    assert f"`python -m hart.system_prompt PUBLISHED_CLONE {other_root}`" in caplog.text
+
+
+def test_paths_are_remembered_from_where_they_were_given(other_root, monkeypatch, tmp_path):
+    monkeypatch.chdir(other_root.parent)
+    model = load("other").model
+    monkeypatch.chdir(tmp_path / "other" / "llm")
+    assert model.config.name_or_path == str(other_root / "llm")
+    model._attached.clear()
+    assert model.vae is not None  # read again from there

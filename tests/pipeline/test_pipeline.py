@@ -152,10 +152,10 @@ def test_a_safety_checker_can_refuse(pipeline, monkeypatch):
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        ([], r"safety_checker returned 0 answers; allowed are 3 answers, one per prompt"),
-        ([False] * 4, r"safety_checker returned 4 answers; allowed are 3"),
-        (None, r"safety_checker returned a NoneType; allowed are 3"),
-        (True, r"safety_checker returned a bool; allowed are 3"),
+        ([], r"safety_checker must return 3 answers, one per prompt, got 0 answers"),
+        ([False] * 4, r"safety_checker must return 3 answers, .* got 4 answers"),
+        (None, r"safety_checker must return 3 .* got a NoneType"),
+        (True, r"safety_checker must return 3 .* got a bool"),
     ],
 )
 def test_a_safety_checker_answers_for_every_prompt(pipeline, monkeypatch, answers, sentence):
@@ -165,7 +165,7 @@ def test_a_safety_checker_answers_for_every_prompt(pipeline, monkeypatch, answer
 
 
 def test_a_safety_checker_is_a_function(pipeline):
-    with pytest.raises(ValueError, match=r"safety_checker is a bool; allowed is a function of a list of prompts"):
+    with pytest.raises(ValueError, match=r"safety_checker must be a function of a list of prompts, or None, got bool"):
         HARTPipeline(pipeline.model, pipeline.text_model, pipeline.tokenizer, safety_checker=True)
 
 
@@ -212,21 +212,40 @@ def test_long_prompts_are_refused_or_cut(pipeline):
     "change, sentence",
     [
         ({"prompt": []}, r"prompts is empty"),
-        ({"prompt": ["a cat", ""]}, r"prompt 1 is empty"),
-        ({"prompt": "  "}, r"prompt 0 is empty"),
-        ({"prompt": [3]}, r"prompts\[0\] is 3; allowed are strings"),
-        ({"num_images_per_prompt": 0}, r"num_images_per_prompt is 0; allowed is a whole number from 1"),
-        ({"batch_size": 1.5}, r"batch_size is 1.5; allowed is a whole number from 1"),
-        ({"guidance_scale": -1}, r"guidance_scale is -1; allowed is a finite number from 0"),
-        ({"guidance_scale": float("nan")}, r"guidance_scale is nan"),
-        ({"guidance_scale": float("inf")}, r"guidance_scale is inf"),
-        ({"output_type": "jpeg"}, r"output_type is 'jpeg'; allowed are 'pil', 'pt', 'np', 'latent'"),
+        ({"prompt": ["a cat", ""]}, r"prompt 1 must be a text that shows something, got ''"),
+        ({"prompt": "  "}, r"prompt 0 must be a text that shows something"),
+        ({"prompt": [3]}, r"prompt 0 must be a text, got 3"),
+        ({"num_images_per_prompt": 0}, r"num_images_per_prompt must be a whole number from 1, got 0"),
+        ({"batch_size": 1.5}, r"batch_size must be a whole number from 1, got 1.5"),
+        ({"guidance_scale": -1}, r"guidance_scale must be a finite number from 0, got -1"),
+        ({"guidance_scale": float("nan")}, r"guidance_scale must be .* got nan"),
+        ({"guidance_scale": float("inf")}, r"guidance_scale must be .* got inf"),
+        ({"output_type": "jpeg"}, r"output_type must be one of 'pil', 'pt', 'np', 'latent', got 'jpeg'"),
         ({"seed": [1, 2]}, r"seed has 2 entries; allowed are 1"),
         ({"seed": -1}, r"seed holds -1; allowed are whole numbers from 0"),
         ({"seed": 1, "generator": torch.Generator()}, r"seed and generator are both given"),
         ({"on_long": "wrap"}, r"on_long is 'wrap'; allowed are 'truncate' and 'error'"),
-        ({"top_p": 2.0}, r"top_p is 2.0; allowed is 0 to 1"),
-        ({"num_maskgit_iters": 0}, r"num_maskgit_iters is 0; allowed are 1 to 256"),
+        ({"top_p": 2.0}, r"top_p must be a number from 0 to 1, got 2.0"),
+        ({"num_maskgit_iters": 0}, r"num_maskgit_iters must be a whole number from 1, got 0"),
+        ({"num_maskgit_iters": 257}, r"num_maskgit_iters must be 1 to 256, .* got 257"),
+        ({"top_k": 1.5}, r"top_k must be a whole number from 0, got 1.5"),
+        ({"more_smooth": "no"}, r"more_smooth must be True or False, got 'no'"),
+        ({"final_stage": "1"}, r"final_stage must be a whole number, got '1'"),
+        ({"progress": 1}, r"progress must be True, False or None, got 1"),
+        ({"callback_on_stage_end": 5}, r"callback_on_stage_end must be a function or None, got 5"),
+        ({"callback_on_step_end": "x"}, r"callback_on_step_end must be a function or None, got 'x'"),
+        ({"callback_on_step_end_tensor_inputs": ["logits"]}, r"must be a list of 'latents', got \['logits'\]"),
+        ({"prompt": None}, r"prompt must be a text or a list of texts, got None"),
+        ({"prompt": 5}, r"prompt must be a text or a list of texts, got 5"),
+        ({"prompt": b"a cat"}, r"prompt must be a text or a list of texts, got b'a cat'"),
+        ({"prompt": {"a cat": 1}}, r"prompt must be a text or a list of texts, got {'a cat': 1}"),
+        ({"prompt": {"a cat"}}, r"prompt must be a text or a list of texts"),
+        ({"prompt": ["a cat", None]}, r"prompt 1 must be a text, got None"),
+        ({"prompt": "a \udc80 cat"}, r"prompt 0 must be text that UTF-8 can hold, got '.udc80' at place 2"),
+        ({"prompt": "\u200b\ufeff"}, r"prompt 0 must be a text that shows something"),
+        ({"negative_prompt": ["a", "b"]}, r"negative_prompt must be a text or 1 texts, one per prompt, got 2"),
+        ({"negative_prompt": 3}, r"negative_prompt must be a text or a list of texts, got 3"),
+        ({"prompt_embeds": torch.zeros(1, 12, 48)}, r"prompt must be left out where prompt_embeds is given"),
     ],
 )
 def test_bad_arguments_are_refused_with_a_sentence(pipeline, change, sentence):

@@ -4,15 +4,19 @@ import importlib.util
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import hart.pipeline
 import hart.pipeline.folders
+from hart.modules.models.transformer import generation
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "enhanced_inference.py"
 
@@ -98,8 +102,8 @@ BAD_INPUT = {
     "abbreviated flag": (("--prompt", "a cat"), r"unrecognized arguments"),
     "two sources": ((*PROMPT, "--prompts_file", "x"), r"not allowed with argument"),
     "no prompt": (("--prompts",), r"argument --prompts: expected at least one argument"),
-    "no prompt for a checkpoint": ((), r"--prompts is missing; the samples are for the embedded model only"),
-    "empty prompt": (("--prompts", "a cat", " "), r"prompt 1 is empty"),
+    "text that no file has": (("--prompts", "a \udc80"), r"prompt 0 must be text that UTF-8 can hold"),
+    "empty prompt": (("--prompts", "a cat", " "), r"prompt 1 must be a text that shows something"),
     "long prompt": (("--prompts", "a cat " * 9), r"has 18 tokens; allowed are 12"),
     "missing file": (("--prompts_file", "/nowhere.txt"), r"prompts file '/nowhere.txt' does not exist; give a text"),
     "folder as file": (("--prompts_file", "/proc"), r"prompts file '/proc' is a folder; allowed is a text file"),
@@ -168,8 +172,66 @@ def test_a_failure_half_way_leaves_nothing(run, tmp_path, script, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def command_line(checkpoint_root: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+def test_without_prompts_a_checkpoint_paints_general_ones(run, script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "GENERAL_PROMPTS", ("a cat", "a dog"))  # the tiny text model reads few words
+    assert run()[0] == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [entry["prompt"] for entry in results["pictures"]] == ["a cat", "a dog"]
+    assert script.is_embedded(str(hart.embedded_model_path())) and not script.is_embedded("someone/hart")
+
+
+def test_guidance_is_the_models_own_unless_it_is_given(run, checkpoint_root, tmp_path):
+    root = shutil.copytree(checkpoint_root, tmp_path / "checkpoint")
+    (root / "llm" / "generation_config.json").write_text('{"guidance_scale": 1.5}')
+    for flags, expected in (((), 1.5), (("--cfg_scale", "3"), 3.0)):
+        assert run(*PROMPT, *flags, model_path=root)[0] == 0
+        settings = json.loads((tmp_path / "out" / "results.json").read_text())["settings"]
+        assert settings["guidance_scale"] == expected and settings["threads"] == torch.get_num_threads()
+
+
+def test_names_of_other_scripts_do_not_overwrite_each_other(run, tmp_path):
+    for prompt in ("猫", "犬", "!?"):
+        assert run("--prompts", prompt)[0] == 0
+    names = {file.name for file in (tmp_path / "out").glob("000_*")}
+    assert {"000_猫_seed0.png", "000_犬_seed0.png"} < names and len(names) == 3
+
+
+def test_ctrl_c_keeps_the_pictures_that_are_finished(run, tmp_path, monkeypatch):
+    seen, generate = [], generation.generate
+
+    def interrupted(model, inputs):
+        seen.append(inputs)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return generate(model, inputs)
+
+    monkeypatch.setattr(generation, "generate", interrupted)
+    status, out, _ = run("--prompts", "a cat", "a dog", "a tree", "a lamp", "--batch_size", "1", "--stages")
+    assert status == 130 and "interrupted: the other pictures are missing" in out and len(seen) == 3
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["interrupted"] and [entry["prompt"] for entry in results["pictures"]] == ["a cat", "a dog"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2 * 2 + 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_before_the_first_picture_leaves_nothing(run, tmp_path, script, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "paint", fail)
+    status, out, err = run(*PROMPT)
+    assert status == 130 and out == "" and "interrupted before a picture was finished; nothing was written" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_calibrated_folder_can_be_moved(run, tmp_path):
+    assert run(*PROMPT, "--cache_preset", "original-cache", "--calibrate")[0] == 0
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert run(*PROMPT, "--custom_cache_config", str(tmp_path / "moved" / "cache_config.json"))[0] == 0
+
+
+def command_line(checkpoint_root: Path, folder: Path, *flags: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])} | variables
     command = [sys.executable, str(SCRIPT), "--model_path", str(checkpoint_root), *flags]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -179,3 +241,21 @@ def test_from_the_command_line(checkpoint_root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"in {tmp_path / 'outputs'}:" in done.stdout
     assert (tmp_path / "outputs" / "grid.png").is_file()
+
+
+def test_a_closed_pipe_is_no_error(checkpoint_root, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+    command = f"{sys.executable} {SCRIPT} --model_path {checkpoint_root} --prompts 'a cat' | true"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (tmp_path / "outputs" / "grid.png").is_file() and "Broken" not in done.stderr
+
+
+def test_letters_that_the_locale_lacks(checkpoint_root, tmp_path):
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (tmp_path / "prompts.txt").write_text("\ufeffa cat ü\n", encoding="utf-8")
+    done = command_line(checkpoint_root, tmp_path, "--prompts_file", "prompts.txt", **environment)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "outputs" / "results.json").read_text(encoding="utf-8"))
+    assert results["pictures"][0]["prompt"] == "a cat ü"

@@ -1,13 +1,15 @@
 """Pictures as bytes, files and grids."""
 
 import os
+import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from hart.utils import grid, save_png, to_numpy, to_pil
+from hart.utils import StagePreviews, file_stem, grid, save_png, to_numpy, to_pil
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -109,3 +111,35 @@ def test_without_pillow_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match=r"pip install pillow"):
         to_pil(torch.zeros(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "stem"),
+    [
+        ("A big, red cat!", "a-big-red-cat"),
+        ("  --  x", "x"),
+        ("Über ß", "über-ß"),
+        ("猫と犬", "猫と犬"),
+        ("a" * 99, "a" * 60),
+        ("é" * 99, "é" * 30),
+        ("a/../b\x00c", "a-b-c"),
+    ],
+)
+def test_names_of_files_keep_letters_of_every_script(text, stem):
+    assert file_stem(text) == stem and len(file_stem(text).encode()) <= 60
+
+
+def test_a_text_without_letters_is_named_by_its_digest():
+    first, second = file_stem("!?"), file_stem("?!")
+    assert first != second and re.fullmatch("[0-9a-f]{12}", first) and file_stem("!?") == first
+    assert file_stem("\udc80")  # what no file name can hold
+
+
+def test_previews_of_several_calls_keep_their_sides():
+    previews = StagePreviews()
+    for sides in ((1, 2), (1, 3, 5)):
+        for index, side in enumerate(sides):
+            previews(index, SimpleNamespace(side=side, preview=lambda: torch.zeros(2, 3, 8, 8)))
+    strips = previews.strips()
+    assert len(strips) == len(previews.pictures()) == 4
+    assert [strip.width for strip in strips] == [2 * 16 + 8] * 2 + [3 * 16 + 8] * 2

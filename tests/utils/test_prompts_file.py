@@ -41,6 +41,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     path = tmp_path / "prompts.txt"
     path.write_text("a cat")
-    monkeypatch.setattr(type(path), "read_text", refuse)
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
     with pytest.raises(OSError, match=r"^prompts_file '.*prompts.txt' cannot be read \(Permission denied\)\.$"):
         read_prompts_file(path)

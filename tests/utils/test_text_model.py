@@ -53,7 +53,7 @@ def test_weights_outside_safetensors_are_not_read(folder):
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"cannot be loaded"):
+    with pytest.raises(ValueError, match=r"weights must be safetensors, got '.*pytorch_model.bin'"):
         load_text_model(folder)
 
 
@@ -82,3 +82,14 @@ def test_system_prompt_is_read_to_the_last_line_break(tmp_path):
     assert load_system_prompt(tmp_path) == "Rewrite.\nUser Prompt:\n"
     (tmp_path / "system_prompt.txt").write_text("")
     assert load_system_prompt(str(tmp_path)) == ""
+
+
+def test_a_pointer_of_git_lfs_says_what_to_run(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(ValueError, match=r"model.safetensors' is a pointer of Git LFS .* run `git lfs pull`"):
+        load_text_model(folder)
+
+
+def test_loading_draws_no_bar(folder, capfd):
+    load_text_model(folder)
+    assert capfd.readouterr().err == ""

@@ -24,7 +24,7 @@ from hart.utils.intervals import (
 )
 from hart.utils.psnr import PSNR_CAP, psnr_of_bytes
 
-PACKAGES = {"skimage": "scikit-image", "scipy": "scipy"}
+PACKAGES = {"skimage": "scikit-image", "scipy": "scipy", "PIL": "pillow"}
 AT_ONCE, LARGE_SIDE = 16, 512
 """So many pictures are looked at together; one, where a side has more pixels than that."""
 
@@ -34,7 +34,7 @@ def need_metrics() -> None:
     missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(
-            f"the benchmark needs {' and '.join(missing)}; install with `pip install hart-stage-cache[benchmark]`."
+            f"the benchmark needs {', '.join(missing)}; install with `pip install hart-stage-cache[benchmark]`."
         )
 
 

@@ -130,9 +130,7 @@ class Painter:
 
 def pipeline_around(pipeline: HARTPipeline, model: EnhancedHARTForT2I) -> HARTPipeline:
     """A pipeline like the given one, with another model and without a bar."""
-    return HARTPipeline(
-        model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
-    )
+    return HARTPipeline(**(pipeline.components | {"model": model}), progress=False)
 
 
 def full_flops(model: EnhancedHARTForT2I, pictures: int) -> list[int]:

@@ -1,6 +1,5 @@
 """Which settings a benchmark measures: presets, peers, JSON files and sweeps, each with a name and a reason."""
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.cache.presets import read_presets
 from hart.modules.cache.registry import unknown
 from hart.tuning.planner.proposal import CacheProposal
+from hart.utils.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def read_setting(path: Path) -> NamedSetting:
         ValueError: it is neither.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if isinstance(content, dict) and "verified" in content:

@@ -20,10 +20,11 @@ from hart.modules.cache.config_checks import (
     check_together,
     check_values,
 )
-from hart.modules.cache.presets import preset_fields, read_presets
+from hart.modules.cache.presets import FILE_NAME, preset_fields, read_presets
 from hart.modules.cache.registries import known_names
 from hart.modules.cache.registry import unknown
-from hart.utils.files import write_whole
+from hart.utils.files import read_json, write_whole
+from hart.utils.numbers import as_python
 
 StrPath = str | os.PathLike[str]
 
@@ -114,10 +115,12 @@ class HARTCacheConfig:
     eviction: str = "oldest"
 
     def __post_init__(self) -> None:
-        """Own copies of lists and dicts, stages as whole numbers after JSON, paths as text; nothing is judged here."""
+        """Own copies of lists and dicts, Python's own numbers, stages as whole numbers after JSON, paths as text.
+
+        Nothing is judged here.
+        """
         for name, value in vars(self).items():
-            if isinstance(value, list | tuple):
-                setattr(self, name, list(value))
+            setattr(self, name, as_python(value))
         if isinstance(self.refresh_ratio, Mapping):
             self.refresh_ratio = {_as_stage(stage): ratio for stage, ratio in self.refresh_ratio.items()}
         if isinstance(self.sim_path, os.PathLike):
@@ -193,7 +196,11 @@ class HARTCacheConfig:
         Raises:
             ValueError: unknown name, or a pyramid so short that the preset would reuse nothing.
         """
-        return cls.from_dict(preset_fields(name, patch_nums))
+        fields = preset_fields(name, patch_nums)
+        try:
+            return cls.from_dict(fields)
+        except ValueError as error:
+            raise ValueError(f"preset {name!r} in {FILE_NAME}: {error}") from error
 
     @staticmethod
     def preset_names() -> list[str]:
@@ -239,20 +246,33 @@ class HARTCacheConfig:
             ValueError: a value of a wrong type or out of range; nothing is written.
         """
         check_values(self)
-        write_whole(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        content = self.to_dict()
+        if self.sim_path is not None and Path(self.sim_path).is_absolute():
+            # By its name where it lies beside, so that the folder can be moved.
+            folder, table = Path(path).absolute().parent, Path(self.sim_path)
+            content["sim_path"] = table.name if table.parent == folder else self.sim_path
+        write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def from_json(cls, path: StrPath) -> "HARTCacheConfig":
         """Load what `to_json` of this or an older version saved.
+
+        A relative `sim_path` is looked for beside the file, then in the working directory; what is found is remembered
+        as an absolute path.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: not JSON, an unknown field, or a wrong value; the message names the file.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            config = cls.from_dict(read_json(path))
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
+        if config.sim_path is not None:
+            beside = Path(path).absolute().parent / config.sim_path
+            found = next((file for file in (beside, Path(config.sim_path)) if file.is_file()), None)
+            config.sim_path = config.sim_path if found is None else str(found.absolute())
+        return config
 
     # -- words -------------------------------------------------------------------------------------------------------
 

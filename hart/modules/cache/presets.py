@@ -3,13 +3,14 @@
 The file lies at the root of the repository and, in an installed package, inside `hart`.
 """
 
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from hart.modules.cache.config_checks import is_whole
 from hart.modules.cache.registry import unknown
+from hart.utils.files import json_of
+from hart.utils.numbers import as_python
 
 FILE_NAME = "hart_cache_presets.json"
 STAGE_LISTS = ("skip_stages", "cache_stages", "drop_stages")
@@ -20,18 +21,33 @@ def read_presets() -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: neither the package nor the checkout around it holds the file.
+        ValueError: it was edited into something else; file and preset are named.
     """
     package = files("hart")
     for place in (package / FILE_NAME, package / ".." / FILE_NAME):
         if place.is_file():
-            content: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+            content: dict[str, Any] = json_of(place.read_bytes(), str(place))
+            _check_shape(content, str(place))
             return content
     raise FileNotFoundError(f"{FILE_NAME} is neither in {package} nor beside it; reinstall the package.")
+
+
+def _check_shape(content: Any, name: str) -> None:
+    for part, kind in (("stages", list), ("presets", dict)):
+        if not isinstance(content, dict) or not isinstance(content.get(part), kind):
+            raise ValueError(f"{name!r} must hold an object with a list `stages` and an object `presets`.")
+    for preset, entry in content["presets"].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+            raise ValueError(f"{name!r}: preset {preset!r} must be an object with an object `config`.")
+        if not isinstance(entry.get("beyond_ten_stages", {}), dict):
+            raise ValueError(f"{name!r}: `beyond_ten_stages` of preset {preset!r} must be an object.")
 
 
 def preset_fields(name: str, patch_nums: Sequence[int] | None = None) -> dict[str, Any]:
     """Fields of a preset, its stages counted from the last stage of `patch_nums` (see `from_preset`)."""
     content = read_presets()
+    if name.endswith(".json"):
+        raise ValueError(f"preset must be a name, got {name!r}; HARTCacheConfig.from_json(...) reads a file.")
     if name not in content["presets"]:
         raise ValueError(unknown("preset", name, content["presets"]))
     preset, base = content["presets"][name], content["stages"]
@@ -41,7 +57,10 @@ def preset_fields(name: str, patch_nums: Sequence[int] | None = None) -> dict[st
     fields = dict(preset["config"])
     if len(stages) > len(base):
         fields |= preset.get("beyond_ten_stages", {})
-    moved = move_stages(fields, base, stages)
+    try:
+        moved = move_stages(fields, base, stages)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"preset {name!r} in {FILE_NAME} has stages that are no whole numbers ({error}).") from error
     if fields.get("skip_stages") and not _saves(moved):
         raise ValueError(
             f"preset {name!r} leaves nothing to reuse on patch_nums {tuple(patch_nums)}; allowed are pyramids that "
@@ -56,7 +75,7 @@ def stages_of(patch_nums: Sequence[int]) -> list[int]:
     Raises:
         ValueError: not a rising sequence of whole numbers.
     """
-    sides = list(patch_nums)
+    sides = as_python(list(patch_nums))
     if not sides or not all(is_whole(side, 1) for side in sides) or sides != sorted(set(sides)):
         raise ValueError(f"patch_nums is {patch_nums!r}; allowed are rising whole numbers such as (1, 2, 3, 4).")
     return [side * side for side in sides]

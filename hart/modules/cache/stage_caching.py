@@ -7,6 +7,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +24,7 @@ from hart.modules.cache.similarity_table import Calibration, as_a_run_would, che
 from hart.modules.cache.stage_cache import StageCache
 from hart.modules.cache.statistics import CacheStatistics
 from hart.modules.cache.thresholds import scheduled_threshold
+from hart.utils.files import check_target
 
 CacheSetting = HARTCacheConfig | str | None
 """Settings, a preset's name, or None for no cache."""
@@ -82,6 +84,11 @@ class StageCaching:
             return
         if isinstance(setting, str):
             setting = HARTCacheConfig.from_preset(setting, patch_nums=self.patch_nums)
+        if not isinstance(setting, HARTCacheConfig):
+            raise ValueError(
+                f"cache_config must be a HARTCacheConfig, a preset's name or None, got {setting!r}; "
+                "HARTCacheConfig.from_dict(...) takes a dict, HARTCacheConfig.from_json(...) a file."
+            )
         setting.validate([side * side for side in self.patch_nums], depth=self.depth)
         config = copy.deepcopy(setting)
         self._table = self._read_table(config)
@@ -97,6 +104,11 @@ class StageCaching:
                     "write one with calibrate_thresholds(sim_path=...)."
                 )
             return {}
+        if not Path(config.sim_path).is_file():
+            raise FileNotFoundError(
+                f"sim_path of the cache settings must be a file that is there, got {config.sim_path!r}."
+            )
+        config.sim_path = str(Path(config.sim_path).absolute())  # wherever the process goes from here
         table = Calibration.from_json(config.sim_path)
         if config.estimator != "online":
             check_table(table, config, self.patch_nums, self.depth)
@@ -104,8 +116,8 @@ class StageCaching:
 
     def enable(self, setting: CacheSetting = None) -> None:
         """Switch reuse on: with these settings, those set before, or `original-cache`."""
-        if setting or self._config is None:
-            self.set_config(setting or DEFAULT_PRESET)
+        if setting is not None or self._config is None:
+            self.set_config(DEFAULT_PRESET if setting is None else setting)
         self._enabled = True
 
     def disable(self) -> None:
@@ -176,11 +188,13 @@ class StageCaching:
             estimating = self._stage_cache(never, {}, CacheStatistics(), AdaptiveThresholds(), blocks, upsampling)
         given = config or HARTCacheConfig()
         resize = _resize(given, upsampling) or given.interpolation_mode
-        return RecordingCache(self.patch_nums, recorded, resize, estimating, lambda: self._save(recorded))
+        target = check_target(self.sim_path, "sim_path") if self.sim_path else None
 
-    def _save(self, recorded: Calibration) -> None:
-        if self.sim_path and len(recorded):
-            recorded.to_json(self.sim_path)
+        def save() -> None:
+            if target is not None and len(recorded):
+                recorded.to_json(target)
+
+        return RecordingCache(self.patch_nums, recorded, resize, estimating, save)
 
     # -- statistics --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from hart.modules.diffusion.loss import diffusion_loss
 from hart.modules.diffusion.network import DiffusionMLP
 from hart.modules.diffusion.noise import given_noise, noise_per_picture, published_noise
 from hart.modules.diffusion.schedule import NUM_BASE_STEPS, DiffusionSchedule
+from hart.modules.networks.precision import input_dtype
 
 # Residuals are small; the network works on residual / 0.6, which fills -1 to 1.
 RESIDUAL_SCALE = 0.6
@@ -122,7 +123,7 @@ class ResidualDiffusionHead(nn.Module):
         return diffusion_loss(self._training_schedule, predict, target_Rc, steps_R, noise_Rc).mean()
 
     def _embed_condition(self, z: Tensor) -> Tensor:
-        return self.net.cond_embed(z.to(self.net.cond_embed.weight.dtype))
+        return self.net.cond_embed(z.to(input_dtype(self.net.cond_embed)))
 
     def _noise(
         self,

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hart.modules.networks.embeddings import TimestepEmbedder
+from hart.modules.networks.precision import input_dtype
 
 NORM_EPS = 1e-6
 
@@ -88,7 +89,7 @@ class DiffusionMLP(nn.Module):
             The noise and the variance coefficient (about -1 to 1, between the two ends of the log-variance), each
             [.., n, c] with the leading dimensions of the condition, float32.
         """
-        u_nW = self.input_proj(x_nc.to(self.input_proj.weight.dtype))
+        u_nW = self.input_proj(x_nc.to(input_dtype(self.input_proj)))
         for block in self.res_blocks:
             u_nW = block(u_nW, condition_nW)
         noise, variance = self.final_layer(u_nW, condition_nW).float().chunk(2, dim=-1)

@@ -9,6 +9,7 @@ from hart.modules.cache.branch_cache import ATTENTION, MLP
 from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.mlp import build_mlp
 from hart.modules.networks.norm import build_norm
+from hart.modules.networks.precision import input_dtype
 from hart.modules.networks.stage import Stage
 
 
@@ -118,7 +119,7 @@ class OutputModulation(nn.Module):
 
     def condition(self, text_RTC: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift [R, 1, C] of the embedded text [R, T, C]; constant over a generation."""
-        pooled_RC = text_RTC.amax(dim=1).to(next(self.ada_lin.parameters()).dtype)
+        pooled_RC = text_RTC.amax(dim=1).to(input_dtype(self.ada_lin[-1]))
         scale, shift = self.ada_lin(pooled_RC)[:, None].float().chunk(2, dim=-1)
         return scale, shift
 

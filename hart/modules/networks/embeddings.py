@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from hart.modules.networks.precision import input_dtype
+
 NUM_FEATURES = 256
 MAX_PERIOD = 10_000.0
 
@@ -43,4 +45,4 @@ class TimestepEmbedder(nn.Module):
 
     def forward(self, steps_N: Tensor) -> Tensor:
         """Embed [N] numbers as [N, width], in the dtype of the parameters."""
-        return self.mlp(sinusoidal_features(steps_N).to(next(self.mlp.parameters()).dtype))
+        return self.mlp(sinusoidal_features(steps_N).to(input_dtype(self.mlp[0])))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hart.modules.cache.config import HARTCacheConfig
-from hart.utils.files import write_whole
+from hart.utils.files import check_target, write_whole
 from hart.utils.journal import append_line, whole_lines
 from hart.utils.records import first_problem
 
@@ -32,6 +32,7 @@ class PlanJournal:
         self.steps: dict[str, str] = {}
         if self.path is None:
             return
+        self.path = check_target(self.path, "journal")
         head = json.dumps(dict(identity), sort_keys=True)
         lines = whole_lines(self.path)
         if lines and lines[0] != head + "\n":

@@ -103,7 +103,7 @@ def test_pictures_of_few_prompts_that_are_all_alike_leave_as_much_doubt_as_one_o
 
 def test_missing_packages_name_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"scikit-image and scipy; install with `pip install hart-stage-cache\[bench"):
+    with pytest.raises(ImportError, match=r"needs scikit-image, scipy, pillow; install with `pip"):
         need_metrics()
 
 

@@ -181,12 +181,43 @@ def test_thresholds_are_let_be_where_tokens_add_nothing():
     usable(unselected="nothing", threshold=0.9, adaptive_threshold=True, mlp_threshold=0.5).validate()
 
 
-@pytest.mark.parametrize("fields", [{"first_layers": np.int64(1)}, {"threshold": np.float32(0.5)}], ids=str)
-def test_numbers_that_json_cannot_hold_are_refused(fields):
-    with pytest.raises(TypeError, match="JSON serializable"):
-        json.dumps(fields)
-    with pytest.raises(ValueError, match="allowed is a"):
-        usable(**fields).validate()
+def test_numbers_of_numpy_become_pythons_own(tmp_path):
+    stages = np.array([169, 256])
+    config = HARTCacheConfig(
+        stages, range(100, 101), threshold=np.float64(0.5), first_layers=np.int64(1), refresh_ratio={np.int64(256): 0.5}
+    )
+    assert config == HARTCacheConfig([169, 256], [100], threshold=0.5, first_layers=1, refresh_ratio={256: 0.5})
+    config.validate()
+    config.to_json(tmp_path / "config.json")
+    assert HARTCacheConfig.from_json(tmp_path / "config.json") == config
+    assert HARTCacheConfig({256, 169}).skip_stages == [169, 256] and type(config.skip_stages[0]) is int
+    sides = np.array([1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
+    assert HARTCacheConfig.from_preset("ultra-fast", patch_nums=sides) == HARTCacheConfig.from_preset("ultra-fast")
+
+
+def test_a_table_is_found_beside_the_settings_that_name_it(tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old" / "table.json").write_text("{}")
+    usable(sim_path=str(tmp_path / "old" / "table.json")).to_json("old/config.json")
+    assert json.loads((tmp_path / "old" / "config.json").read_text())["sim_path"] == "table.json"
+    (tmp_path / "old").rename(tmp_path / "moved")
+    loaded = HARTCacheConfig.from_json("moved/config.json")
+    assert loaded.sim_path == str(tmp_path / "moved" / "table.json")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert HARTCacheConfig.from_json("config.json") == loaded
+    usable(sim_path="elsewhere.json").to_json("config.json")  # as an older version wrote it, from the working directory
+    assert HARTCacheConfig.from_json("config.json").sim_path == "elsewhere.json"
+    (tmp_path / "elsewhere.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert HARTCacheConfig.from_json("moved/config.json").sim_path == str(tmp_path / "elsewhere.json")
+
+
+def test_settings_are_read_as_an_editor_shows_them(tmp_path):
+    text = json.dumps(usable(sim_path="ü.json").to_dict(), ensure_ascii=False, indent=1)
+    for content in (b"\xef\xbb\xbf" + text.encode().replace(b"\n", b"\r\n"), text.encode("utf-16")):
+        (tmp_path / "config.json").write_bytes(content)
+        assert HARTCacheConfig.from_json(tmp_path / "config.json") == usable(sim_path="ü.json")
 
 
 def test_settings_that_pass():

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from hart.utils.files import read_json
 from hart.utils.numbers import is_whole
 from hart.utils.paths import check_model_type, named_in_errors
 
@@ -87,6 +88,12 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         self.double_decoder = double_decoder
         self.norm_groups = norm_groups
         super().__init__(**kwargs)
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
+        """How transformers reads the file; with this, a byte order mark does no harm."""
+        content: dict[str, Any] = read_json(json_file)
+        return content
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:

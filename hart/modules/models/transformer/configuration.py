@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from hart.modules.models.autoencoder.configuration import TEN_STAGES, rise
+from hart.utils.files import read_json
 from hart.utils.paths import named_in_errors, transformer_folder
 
 CHOICES = {
@@ -145,6 +146,12 @@ class HARTForT2IConfig(PretrainedConfig):
     def num_image_tokens(self) -> int:
         """Tokens L of all stages together."""
         return sum(side * side for side in self.patch_nums)
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
+        """How transformers reads the file; with this, a byte order mark does no harm."""
+        content: dict[str, Any] = read_json(json_file)
+        return content
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "HARTForT2IConfig":

@@ -18,6 +18,7 @@ from hart.modules.models.transformer.inputs import GenerationInputs, check_input
 from hart.modules.models.transformer.seeds import PictureRandom
 from hart.modules.models.transformer.stage_info import StageInfo
 from hart.modules.networks.kv_cache import KVCache
+from hart.modules.networks.precision import input_dtype
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import (
     Places,
@@ -50,7 +51,8 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
         if inputs.callback_on_stage_end is not None:
             f_hat = torch.cat([run.f_hat for run in runs])
             info = StageInfo(index, len(model.config.patch_nums), side, f_hat, model.latent_to_img)
-            inputs.callback_on_stage_end(index, info)
+            if inputs.callback_on_stage_end(index, info) is False:
+                break
     for run in runs:
         run.cache.finish()
     runs[0].cache.finish_call()
@@ -120,7 +122,7 @@ class Generation:
     # -- inputs of a stage -------------------------------------------------------------------------------------------
 
     def _embed_text(self) -> None:
-        """Conditional rows, then unconditional ones: zero features, positions 0, and a mask of the first token."""
+        """Conditional rows, then unconditional ones: negative features, or zeros at position 0 with one token."""
         model, inputs, tokens = self.model, self.inputs, self.config.context_token
         text_BTD = inputs.label_B
         if text_BTD is None:
@@ -128,9 +130,12 @@ class Generation:
         text_BTD = text_BTD.to(model.device, torch.float32)
         position_BT = _or_zeros(inputs.context_position_ids, text_BTD)
         mask_BT = _or_first_token(inputs.context_mask, text_BTD)
-        position_RT = torch.cat([position_BT, torch.zeros_like(position_BT)])
-        mask_RT = torch.cat([mask_BT, _or_first_token(None, text_BTD)])
-        self.text_RTC = model.embed_text(torch.cat([text_BTD, torch.zeros_like(text_BTD)]))
+        negative_BTD = torch.zeros_like(text_BTD)
+        if inputs.negative_context is not None:
+            negative_BTD = inputs.negative_context.to(text_BTD)
+        position_RT = torch.cat([position_BT, _or_zeros(inputs.negative_position_ids, text_BTD)])
+        mask_RT = torch.cat([mask_BT, _or_first_token(inputs.negative_mask, text_BTD)])
+        self.text_RTC = model.embed_text(torch.cat([text_BTD, negative_BTD]))
         self.head_condition = model.head_nm.condition(self.text_RTC)
         self.pooled_RC = model.pooled_text(self.text_RTC, mask_RT)
         self.text_position_RT = position_RT
@@ -155,7 +160,7 @@ class Generation:
     def image_tokens(self, index: int, map_Bcpp: Tensor) -> Tensor:
         """Input of a later stage [R, p*p, C]: the accumulated map at its size, the same for all rows of a picture."""
         embed = self.model.word_embed
-        tokens_BnC = embed(map_Bcpp.flatten(2).transpose(1, 2).to(embed.weight.dtype)) + self.levels_KC[index]
+        tokens_BnC = embed(map_Bcpp.flatten(2).transpose(1, 2).to(input_dtype(embed))) + self.levels_KC[index]
         if self.config.attn_type == "gpt2":
             start = self.config.context_token + sum(side * side for side in self.sides[1:index])
             tokens_BnC = tokens_BnC + self.model.pos_1LC[:, start : start + tokens_BnC.shape[1]]

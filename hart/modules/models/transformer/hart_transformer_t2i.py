@@ -27,6 +27,7 @@ from hart.modules.networks.attention import SelfAttention
 from hart.modules.networks.block import Block, OutputModulation
 from hart.modules.networks.embeddings import TimestepEmbedder
 from hart.modules.networks.norm import RMSNorm, build_norm
+from hart.modules.networks.precision import input_dtype
 from hart.modules.networks.stage import Stage
 
 
@@ -42,6 +43,7 @@ class HARTForT2I(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "context"
     supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is torch's scaled dot product
     _keep_in_fp32_modules_strict = ["head", "head_nm"]
     _keys_to_ignore_on_load_unexpected = [rf"^{name}$" for name in FUNCTIONS_OF_THE_CONFIG]
 
@@ -99,10 +101,12 @@ class HARTForT2I(PreTrainedModel):
         """Load a checkpoint: its root or its `llm` folder, with the sibling `tokenizer`.
 
         Args:
-            pretrained_model_name_or_path: folder.
+            pretrained_model_name_or_path: folder or hub id.
             ema: load `ema_model.bin` or `.safetensors` where there is one (default), as the published tools do.
             vae: a tokenizer to attach instead of the sibling folder's.
-            kwargs: as `transformers.PreTrainedModel.from_pretrained`; the tokenizer stays in float32.
+            kwargs: as `transformers.PreTrainedModel.from_pretrained`, among them `revision`, `cache_dir`, `token`,
+                `local_files_only` and `subfolder` for a hub id, `dtype` (or `torch_dtype`) and `device_map` (one
+                device); the tokenizer stays in float32.
 
         Raises:
             FileNotFoundError, ValueError: one sentence naming the file, and the key where there is one.
@@ -147,7 +151,7 @@ class HARTForT2I(PreTrainedModel):
 
     def embed_text(self, context_RTD: Tensor) -> Tensor:
         """Text features [R, T, Dc] to the transformer's width [R, T, C]."""
-        return self.context_embed(self.context_norm(context_RTD.float()).to(self.context_embed.weight.dtype))
+        return self.context_embed(self.context_norm(context_RTD.float()).to(input_dtype(self.context_embed)))
 
     def level_table(self) -> Tensor:
         """Embedding [K, C] of every stage; text tokens have stage 0."""
@@ -175,11 +179,11 @@ class HARTForT2I(PreTrainedModel):
     def get_logits(self, x_RnC: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
         """Logits [R, n, V] in float32; `condition` from `head_nm.condition(embedded text)`."""
         normed = self.head_nm(x_RnC, condition)
-        return self.head(normed.to(self.head.weight.dtype)).float()
+        return self.head(normed.to(input_dtype(self.head))).float()
 
     def diffusion_condition(self, x_RnC: Tensor, codes_Rnc: Tensor) -> Tensor:
         """What the diffusion head sees of each last-stage token, [R, n, C]."""
-        return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(self.word_embed.weight.dtype)))
+        return self.decoder_norm(x_RnC + self.word_embed(codes_Rnc.to(input_dtype(self.word_embed))))
 
     # -- the stage cache ---------------------------------------------------------------------------------------------
 
@@ -244,8 +248,11 @@ class HARTForT2I(PreTrainedModel):
         *,
         orders: Tensor | None = None,
         diffusion_noise: Sequence[Tensor] | None = None,
-        callback_on_stage_end: Callable[[int, Any], None] | None = None,
+        callback_on_stage_end: Callable[[int, Any], Any] | None = None,
         decode: bool = True,
+        negative_context: Tensor | None = None,
+        negative_position_ids: Tensor | None = None,
+        negative_mask: Tensor | None = None,
     ) -> Tensor:
         """Paint pictures, coarse to fine, under classifier-free guidance (paper section 3, spec section 6).
 
@@ -263,8 +270,11 @@ class HARTForT2I(PreTrainedModel):
             num_maskgit_iters: rounds in which the last stage is decoded.
             orders: permutation [B, P*P] of the last stage's tokens, for more than one round.
             diffusion_noise: the head's noise in published draw order, over all rounds.
-            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage.
+            callback_on_stage_end: called as (stage index, `StageInfo`) after every stage; the painting ends there if it
+                returns False.
             decode: False returns the latent map [B, c, P, P] instead of pictures.
+            negative_context, negative_position_ids, negative_mask: text features [B, T, Dc] that guidance leads away
+                from, with positions and mask [B, T]; None are the zeros that the model was trained with.
 
         Returns:
             Pictures [B, 3, H, W] in [0, 1].
@@ -275,6 +285,7 @@ class HARTForT2I(PreTrainedModel):
         inputs = GenerationInputs(
             B, label_B, g_seed, cfg, top_k, top_p, more_smooth, context_position_ids, context_mask, final_stage,
             num_maskgit_iters, orders, diffusion_noise, callback_on_stage_end,
+            negative_context, negative_position_ids, negative_mask,
         )  # fmt: skip
         f_hat = generation.generate(self, inputs)
         return self.latent_to_img(f_hat) if decode else f_hat

@@ -38,7 +38,10 @@ class GenerationInputs:
     num_maskgit_iters: int
     orders: Tensor | None = None
     diffusion_noise: Sequence[Tensor] | None = None
-    callback_on_stage_end: Callable[[int, Any], None] | None = None
+    callback_on_stage_end: Callable[[int, Any], Any] | None = None
+    negative_context: Tensor | None = None
+    negative_position_ids: Tensor | None = None
+    negative_mask: Tensor | None = None
 
     def picture(self, index: int) -> "GenerationInputs":
         """The same for one picture of the batch; its seed stays with the batch."""
@@ -49,6 +52,9 @@ class GenerationInputs:
             context_position_ids=_row(self.context_position_ids, index),
             context_mask=_row(self.context_mask, index),
             orders=_row(self.orders, index),
+            negative_context=_row(self.negative_context, index),
+            negative_position_ids=_row(self.negative_position_ids, index),
+            negative_mask=_row(self.negative_mask, index),
         )
 
 
@@ -80,19 +86,26 @@ def check_inputs(model: "HARTForT2I", inputs: GenerationInputs) -> None:
 
 def _check_text(config: "HARTForT2IConfig", inputs: GenerationInputs) -> None:
     text_shape = (inputs.B, config.context_token, config.context_dim)
-    _check_if_given("label_B", inputs.label_B, text_shape, floating=True)
-    _check_if_given("context_position_ids", inputs.context_position_ids, text_shape[:2], floating=False)
-    _check_if_given("context_mask", inputs.context_mask, text_shape[:2], floating=False)
-    if inputs.label_B is None:
-        return
-    if not torch.isfinite(inputs.label_B).all():
-        raise ValueError("label_B holds entries that are not finite; allowed are the text model's finite features.")
-    if inputs.context_position_ids is None:
-        raise ValueError(f"context_position_ids is None; allowed is an integer tensor {list(text_shape[:2])}.")
-    if inputs.context_mask is None and config.averages_text:
-        raise ValueError(
-            f"context_mask is None; allowed is a mask {list(text_shape[:2])}, since this flavour averages over text."
-        )
+    for names in (
+        ("label_B", "context_position_ids", "context_mask"),
+        ("negative_context", "negative_position_ids", "negative_mask"),
+    ):
+        features, positions, mask = (getattr(inputs, name) for name in names)
+        _check_if_given(names[0], features, text_shape, floating=True)
+        _check_if_given(names[1], positions, text_shape[:2], floating=False)
+        _check_if_given(names[2], mask, text_shape[:2], floating=False)
+        if features is None:
+            continue
+        if not torch.isfinite(features).all():
+            raise ValueError(
+                f"{names[0]} holds entries that are not finite; allowed are the text model's finite features."
+            )
+        if positions is None:
+            raise ValueError(f"{names[1]} is None; allowed is an integer tensor {list(text_shape[:2])}.")
+        if mask is None and config.averages_text:
+            raise ValueError(
+                f"{names[2]} is None; allowed is a mask {list(text_shape[:2])}, since this flavour averages over text."
+            )
 
 
 def _check_orders(inputs: GenerationInputs, num_tokens: int) -> None:

@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc, HARTAutoEncoderWithDiscConfig
 from hart.modules.models.transformer.configuration import HARTForT2IConfig
 from hart.utils.checkpoint import check_state, find_weights, no_progress_bar, read_state
+from hart.utils.devices import check_attention, either_dtype, single_device
+from hart.utils.hub import HubOptions, checkpoint_folder
 from hart.utils.paths import check_model_type, tokenizer_folder, transformer_folder
 
 # Buffers that published checkpoints carry (the mask is 380 MB at 1024 pixels) and nothing here needs.
@@ -19,9 +22,12 @@ FUNCTIONS_OF_THE_CONFIG = ("lvl_1L", "attn_bias_for_masking")
 def load_transformer(
     cls: type, parent_from_pretrained: Callable, path: str | os.PathLike, args: tuple, kwargs: dict[str, Any]
 ) -> Any:
-    """Build a transformer from a checkpoint folder and attach its tokenizer; see `HARTForT2I.from_pretrained`."""
+    """Build a transformer from a checkpoint and attach its tokenizer; see `HARTForT2I.from_pretrained`."""
     ema, vae = kwargs.pop("ema", True), kwargs.pop("vae", None)
-    folder = transformer_folder(path)
+    kwargs["dtype"] = either_dtype(kwargs.pop("dtype", None), kwargs.pop("torch_dtype", None))
+    device = single_device(kwargs.pop("device_map", None))
+    check_attention(kwargs.get("attn_implementation"))
+    folder = transformer_folder(checkpoint_folder(path, HubOptions.taken_from(kwargs), ema)).absolute()
     config = kwargs.pop("config", None) or HARTForT2IConfig.from_pretrained(folder)
     config.name_or_path = str(folder)
     file = find_weights(folder, ema)
@@ -37,6 +43,8 @@ def load_transformer(
         vae = load_tokenizer(config)
     if vae is not None:
         model.attach_tokenizer(vae)
+    if device is not None:
+        model.to(device)
     return result
 
 
@@ -65,3 +73,12 @@ def adopt_tokenizer_sizes(config: HARTForT2IConfig, state: dict[str, Tensor]) ->
     if "word_embed.weight" in state and "head.weight" in state:
         config.latent_channels = state["word_embed.weight"].shape[-1]
         config.codebook_size = state["head.weight"].shape[0]
+
+
+def in_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Cast a transformer in place; what `from_pretrained` keeps in float32 stays there, the tokenizer as it is."""
+    for name, module in model.named_children():
+        if name not in model._keep_in_fp32_modules_strict:
+            module.to(dtype)
+    for parameter in model.parameters(recurse=False):
+        parameter.data = parameter.data.to(dtype)
