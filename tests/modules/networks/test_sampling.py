@@ -103,7 +103,7 @@ def test_soft_codes_per_picture_draw_as_if_alone():
     together = soft_codes(logits, 0.5, codebook, [torch.Generator().manual_seed(seed) for seed in (5, 6)])
     for picture, seed in enumerate((5, 6)):
         alone = soft_codes(logits[picture : picture + 1], 0.5, codebook, torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(together[picture : picture + 1], alone, rtol=0, atol=1e-6)
+        torch.testing.assert_close(together[picture : picture + 1], alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -121,7 +121,7 @@ def test_some_tokens_draw_what_they_would_among_all(shared):
         lambda x, places=None: sample_codes(x, generators(), places)[..., None],
         lambda x, places=None: soft_codes(x, 0.5, codebook, generators(), places),
     ):
-        torch.testing.assert_close(draw(places.take(logits), places), places.take(draw(logits)), rtol=0, atol=1e-6)
+        torch.testing.assert_close(draw(places.take(logits), places), places.take(draw(logits)), rtol=0, atol=1e-5)
 
 
 def test_skipped_draws_leave_generators_where_draws_do():

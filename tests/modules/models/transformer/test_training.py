@@ -111,7 +111,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(settings):
         losses.append(loss_of(model))
         losses[-1].backward()
     assert len(calls) == 2  # once forward, once again on the way back
-    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-5)
     for (name, ours), (_, expected) in zip(saving.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(ours.grad, expected.grad, rtol=1e-5, atol=1e-5, msg=name)
     switch(saving, "disable")
