@@ -102,10 +102,11 @@ class HARTPipeline:
         progress: bool = True,
         ema: bool = True,
         cache: HARTCacheConfig | str | None = None,
+        decoder_dtype: torch.dtype | str | None = None,
     ) -> "HARTPipeline":
         """Load a checkpoint and its text model from folders on this machine.
 
-        On CPU the autoencoder and the text model stay in float32, where they are fastest or matter most.
+        On CPU the text model stays in float32. Codebook and latent map are float32 everywhere.
 
         Args:
             model_path: a checkpoint's root or `llm` folder; None is the model inside this package.
@@ -116,6 +117,8 @@ class HARTPipeline:
             safety_checker, progress: see the class.
             ema: take the averaged weights where the checkpoint has them.
             cache: see the class; `pipeline.model.set_cache_config()` changes it later.
+            decoder_dtype: of the decoder that makes pictures of latent maps; None is `dtype`, but float32 on a CPU that
+                does not multiply `dtype` fast.
 
         Raises:
             FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
@@ -129,9 +132,12 @@ class HARTPipeline:
         with no_progress_bar():
             text = load_text_model(text_folder, torch.float32 if device.type == "cpu" else dtype, device)
         model = EnhancedHARTForT2I.from_pretrained(folder, dtype=dtype, ema=ema).to(device)
-        if device.type != "cpu":  # codebook and latent map stay in float32 everywhere
-            model.vae.decoder.to(dtype)
-            model.vae.post_quant_conv.to(dtype)
+        if decoder_dtype is not None:
+            decoder_dtype = parse_dtype(decoder_dtype)
+        else:
+            decoder_dtype = dtype if device.type != "cpu" or dtype == default_dtype(device) else torch.float32
+        model.vae.decoder.to(decoder_dtype)
+        model.vae.post_quant_conv.to(decoder_dtype)
         return cls(model, *text, system_prompt, safety_checker, progress, cache)
 
     @property

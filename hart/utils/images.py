@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, isfinite
 
 from hart.utils.files import written_beside
 
@@ -32,10 +32,12 @@ def to_numpy(images: Tensor) -> NDArray[np.uint8]:
         [B, H, W, 3] uint8.
 
     Raises:
-        ValueError: another shape.
+        ValueError: another shape, or values that are not finite.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images has shape {list(images.shape)}; allowed is [B, 3, H, W]")
+    if not isfinite(images).all():
+        raise ValueError("images has values that are not finite; allowed are values in 0 to 1.")
     # In float32: the product of a half-precision picture would be rounded before it is cut off.
     bytes_BHW3 = (images.detach().float() * 255).clamp(0, 255).byte().permute(0, 2, 3, 1)
     array: NDArray[np.uint8] = bytes_BHW3.cpu().numpy()
@@ -47,7 +49,7 @@ def to_pil(images: Tensor) -> list["Image"]:
 
     Raises:
         ImportError: Pillow is not installed.
-        ValueError: another shape.
+        ValueError: another shape, or values that are not finite.
     """
     pillow = _pillow("Image")
     return [pillow.fromarray(array) for array in to_numpy(images)]
@@ -65,6 +67,7 @@ def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ImportError: the picture is a tensor and Pillow is not installed.
+        ValueError: the picture is a tensor of another shape, or with values that are not finite.
     """
     picture = to_pil(image[None])[0] if isinstance(image, Tensor) else image
     path = Path(path)

@@ -109,3 +109,13 @@ def test_without_pillow_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match=r"pip install pillow"):
         to_pil(torch.zeros(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    image = torch.zeros(1, 3, 2, 2)
+    image[0, 1, 0, 0] = value
+    for write in (to_numpy, to_pil, lambda images: save_png(images[0], tmp_path / "picture.png")):
+        with pytest.raises(ValueError, match=r"images has values that are not finite; allowed are values in 0 to 1"):
+            write(image)
+    assert not list(tmp_path.iterdir())
