@@ -58,10 +58,11 @@ class CheckpointMixin:
         token: str | bool | None = None,
         local_files_only: bool = False,
         subfolder: str = "",
+        decoder_dtype: torch.dtype | str | None = None,
     ) -> Self:
         """Load a checkpoint and its text model, from folders or from the hub.
 
-        On CPU the autoencoder and the text model stay in float32, where they are fastest or matter most.
+        On CPU the text model stays in float32. Codebook and latent map are float32 everywhere.
 
         Args:
             model_path: a hub id, a checkpoint's root or its `llm` folder; None is the model inside this package.
@@ -81,6 +82,8 @@ class CheckpointMixin:
             device_map: one device, "auto" or {"": device}, as in transformers.
             attn_implementation: None or "sdpa", which is built in.
             revision, cache_dir, token, local_files_only, subfolder: of the hub id, see `hart.utils.hub.HubOptions`.
+            decoder_dtype: of the decoder that makes pictures of latent maps; None is `dtype`, but float32 on a CPU
+                that does not multiply `dtype` fast.
 
         Raises:
             FileNotFoundError, ValueError: one sentence on what is missing or does not fit.
@@ -89,7 +92,16 @@ class CheckpointMixin:
             raise ValueError("text_model must be left out where text_model_path is given, got both.")
         hub = HubOptions(revision, cache_dir, token, local_files_only, subfolder)
         options = LoadOptions(
-            dtype, device, torch_dtype, device_map, attn_implementation, ema, progress, offload_text_model, hub
+            dtype,
+            device,
+            torch_dtype,
+            device_map,
+            attn_implementation,
+            ema,
+            progress,
+            offload_text_model,
+            decoder_dtype,
+            hub,
         )
         text = text_model_path if text_model is None else text_model
         parts = load_parts(model_path, text, system_prompt, cache, options)
@@ -111,8 +123,8 @@ class CheckpointMixin:
     def to(self, *where: Any, device: Any = None, dtype: Any = None) -> Self:
         """Move to a device, cast to a dtype, or both, in place: `pipe.to("cuda", torch.float16)`.
 
-        What `from_pretrained` keeps in float32 (codebook, logits; on CPU the text model and the picture decoder) stays
-        in it.
+        What `from_pretrained` keeps in float32 (codebook, logits; on CPU the text model) stays in it. The picture
+        decoder takes the dtype that `from_pretrained` gives it by default.
 
         Raises:
             ValueError: an unknown device or dtype, or one that this machine lacks.

@@ -48,6 +48,7 @@ class LoadOptions:
     ema: bool = True
     progress: bool = True
     offload_text_model: bool = False
+    decoder_dtype: torch.dtype | str | None = None
     hub: HubOptions = field(default_factory=HubOptions)
 
     def target(self) -> tuple[torch.device, torch.dtype]:
@@ -88,7 +89,7 @@ def load_parts(
     text, tokenizer, reload = _text_model(folder, model_path, text_model, options, device, dtype)
     model = EnhancedHARTForT2I.from_pretrained(folder, dtype=dtype, ema=options.ema)
     return {
-        "model": placed(model, device, dtype),
+        "model": placed(model, device, dtype, options.decoder_dtype),
         "text_model": TextModelHome(text, options.offload_text_model, reload),
         "tokenizer": tokenizer,
         "system_prompt": system_prompt,
@@ -116,16 +117,32 @@ def _text_model(
 
 
 def text_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """What the text model and the picture decoder compute in: on CPU float32, where they are fastest or matter most."""
+    """What the text model computes in: on CPU float32, because its features decide everything that follows."""
     return torch.float32 if device.type == "cpu" else dtype
 
 
-def placed(model: HARTForT2I, device: torch.device, dtype: torch.dtype) -> HARTForT2I:
-    """Move and cast an image model in place; codebook and latent map stay in float32 everywhere."""
+def placed(
+    model: HARTForT2I,
+    device: torch.device,
+    dtype: torch.dtype,
+    decoder_dtype: torch.dtype | str | None = None,
+) -> HARTForT2I:
+    """Move and cast an image model in place; codebook and latent map stay in float32 everywhere.
+
+    Args:
+        model: the image model.
+        device: where to.
+        dtype: of the transformer.
+        decoder_dtype: of the picture decoder; None is `dtype`, but float32 on a CPU that does not multiply `dtype` fast.
+    """
     model.to(device)
     in_dtype(model, dtype)
+    if decoder_dtype is not None:
+        decoder_dtype = parse_dtype(decoder_dtype)
+    else:
+        decoder_dtype = dtype if device.type != "cpu" or dtype == default_dtype(device) else torch.float32
     for part in (model.vae.decoder, model.vae.post_quant_conv):
-        part.to(text_dtype(device, dtype))
+        part.to(decoder_dtype)
     return model
 
 

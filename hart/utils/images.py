@@ -34,10 +34,12 @@ def to_numpy(images: "Tensor") -> NDArray[np.uint8]:
         [B, H, W, 3] uint8.
 
     Raises:
-        ValueError: another shape.
+        ValueError: another shape, or values that are not finite.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images has shape {list(images.shape)}; allowed is [B, 3, H, W]")
+    if not images.isfinite().all():
+        raise ValueError("images has values that are not finite; allowed are values in 0 to 1.")
     # In float32: the product of a half-precision picture would be rounded before it is cut off.
     bytes_BHW3 = (images.detach().float() * 255).clamp(0, 255).byte().permute(0, 2, 3, 1)
     array: NDArray[np.uint8] = bytes_BHW3.cpu().numpy()
@@ -49,7 +51,7 @@ def to_pil(images: "Tensor") -> list["Image"]:
 
     Raises:
         ImportError: Pillow is not installed.
-        ValueError: another shape.
+        ValueError: another shape, or values that are not finite.
     """
     pillow = _pillow("Image")
     return [pillow.fromarray(array) for array in to_numpy(images)]
@@ -85,6 +87,7 @@ def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ImportError: the picture is a tensor and Pillow is not installed.
+        ValueError: the picture is a tensor of another shape, or with values that are not finite.
     """
     picture: Any = image if hasattr(image, "save") else to_pil(image[None])[0]
     path = Path(path)

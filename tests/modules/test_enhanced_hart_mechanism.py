@@ -85,7 +85,7 @@ def test_fastvar_s_recorded_run_is_reproduced(enhanced, monkeypatch):
     for call in range(12):
         name = f"kept_sorted.side{(13, 16)[call // 6]}.call{call % 6}"
         assert torch.equal(kept[call], recorded[name].long()), name
-    torch.testing.assert_close(maps[9], recorded["f_hat.final"], atol=2e-5, rtol=0)
+    torch.testing.assert_close(maps[9], recorded["f_hat.final"], atol=1e-4, rtol=0)
     step = image.shape[-1] // recorded["image"].shape[-1]
     torch.testing.assert_close(image[..., ::step, ::step], recorded["image"], atol=2e-5, rtol=0)
     before = enhanced.config.context_token + sum(side * side for side in enhanced.config.patch_nums[1:8])

@@ -52,7 +52,7 @@ def test_it_compares_what_a_run_would_reuse(tiny):
         side = round(source**0.5)
         grown = upsample_tokens(outputs[source], side, 8, "bicubic")
         expected = similarity(grown, outputs[64], "relative_l2").mean()
-        assert tiny.recorded_similarities.table()["mlp", 1, 64] == pytest.approx(float(expected), abs=1e-6)
+        assert tiny.recorded_similarities.table()["mlp", 1, 64] == pytest.approx(float(expected), abs=1e-5)
         assert tiny.recorded_similarities.compared.sources == {4: 1, 16: 4, 64: source}
     hook.remove()
 

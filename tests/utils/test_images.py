@@ -143,3 +143,13 @@ def test_previews_of_several_calls_keep_their_sides():
     strips = previews.strips()
     assert len(strips) == len(previews.pictures()) == 4
     assert [strip.width for strip in strips] == [2 * 16 + 8] * 2 + [3 * 16 + 8] * 2
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    image = torch.zeros(1, 3, 2, 2)
+    image[0, 1, 0, 0] = value
+    for write in (to_numpy, to_pil, lambda images: save_png(images[0], tmp_path / "picture.png")):
+        with pytest.raises(ValueError, match=r"images has values that are not finite; allowed are values in 0 to 1"):
+            write(image)
+    assert not list(tmp_path.iterdir())

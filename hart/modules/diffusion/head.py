@@ -117,7 +117,7 @@ class ResidualDiffusionHead(nn.Module):
         if steps_R is None:
             steps_R = torch.randint(0, NUM_BASE_STEPS, (len(target_Rc),), generator=generator, device=device)
         if noise_Rc is None:
-            noise_Rc = torch.randn(target_Rc.shape, generator=generator, device=device)
+            noise_Rc = torch.randn(target_Rc.shape, generator=generator, device=device, dtype=torch.float32)
         condition_RW = self._embed_condition(z_RC) + self.net.time_embed(steps_R)
         predict = partial(self.net, condition_nW=condition_RW)
         return diffusion_loss(self._training_schedule, predict, target_Rc, steps_R, noise_Rc).mean()

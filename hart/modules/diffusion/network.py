@@ -30,9 +30,9 @@ class ResidualMLPBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
 
-    def forward(self, u_nW: Tensor, condition_nW: Tensor) -> Tensor:
-        """Refine [.., n, W] features under a [.., n, W] condition."""
-        shift, scale, gate = self.adaLN_modulation(condition_nW).chunk(3, dim=-1)
+    def forward(self, u_nW: Tensor, active_nW: Tensor) -> Tensor:
+        """Refine [.., n, W] features under the SiLU [.., n, W] of a condition."""
+        shift, scale, gate = self.adaLN_modulation[1](active_nW).chunk(3, dim=-1)
         return u_nW + gate * self.mlp(_modulate(self.in_ln(u_nW), shift, scale))
 
 
@@ -49,9 +49,9 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, u_nW: Tensor, condition_nW: Tensor) -> Tensor:
-        """Project [.., n, W] features to [.., n, out_channels]."""
-        shift, scale = self.adaLN_modulation(condition_nW).chunk(2, dim=-1)
+    def forward(self, u_nW: Tensor, active_nW: Tensor) -> Tensor:
+        """Project [.., n, W] features under the SiLU of a condition to [.., n, out_channels]."""
+        shift, scale = self.adaLN_modulation[1](active_nW).chunk(2, dim=-1)
         normed = F.layer_norm(u_nW, u_nW.shape[-1:], eps=NORM_EPS)
         return self.linear(_modulate(normed, shift, scale))
 
@@ -90,7 +90,8 @@ class DiffusionMLP(nn.Module):
             [.., n, c] with the leading dimensions of the condition, float32.
         """
         u_nW = self.input_proj(x_nc.to(input_dtype(self.input_proj)))
+        active_nW = F.silu(condition_nW)  # once for all blocks, each of which begins with it
         for block in self.res_blocks:
-            u_nW = block(u_nW, condition_nW)
-        noise, variance = self.final_layer(u_nW, condition_nW).float().chunk(2, dim=-1)
+            u_nW = block(u_nW, active_nW)
+        noise, variance = self.final_layer(u_nW, active_nW).float().chunk(2, dim=-1)
         return noise, variance

@@ -88,6 +88,7 @@ def published_noise(num_steps: int, num_rows: int, channels: int, device: torch.
     Returns:
         [num_steps, num_rows, channels] float32.
     """
-    initial = torch.randn(num_rows if guided else 2 * num_rows, channels, device=device)
-    draws = [initial] + [torch.randn(2 * num_rows, channels, device=device) for _ in range(num_steps)]
+    initial = torch.randn(num_rows if guided else 2 * num_rows, channels, device=device, dtype=torch.float32)
+    later = [torch.randn(2 * num_rows, channels, device=device, dtype=torch.float32) for _ in range(num_steps)]
+    draws = [initial, *later]
     return torch.stack([draw[:num_rows] for draw in draws[:num_steps]])

@@ -32,9 +32,9 @@ def stage_top_k(top_k: int, stage: int, vocab_size: int) -> int:
     return min(top_k or published, vocab_size)
 
 
-def guide(logits_RnV: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance [B, n, V]: (1 + scale) * conditional - scale * unconditional; cond rows come first."""
-    conditional, unconditional = logits_RnV.chunk(2)
+def guide(x_Rnd: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance [B, n, d]: (1 + scale) * conditional - scale * unconditional; cond rows come first."""
+    conditional, unconditional = x_Rnd.chunk(2)
     return (1 + scale) * conditional - scale * unconditional
 
 

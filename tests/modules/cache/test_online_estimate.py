@@ -41,7 +41,7 @@ def test_the_last_transition_counts_and_only_watched_stages_are_compared():
         seen.computed(1, index, maps[index], pictures=1)
     expected = similarity(upsample_tokens(maps[2], 4, 8, "nearest"), maps[3]).mean()
     assert NUM_SPOTS >= 64  # so that all of this stage is compared
-    assert seen.estimates() == {1: pytest.approx(float(expected), abs=1e-6)}
+    assert seen.estimates() == {1: pytest.approx(float(expected), abs=1e-5)}
     assert watch(3).estimates() == {}
 
 

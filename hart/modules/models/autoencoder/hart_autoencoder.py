@@ -12,6 +12,7 @@ from hart.modules.models.autoencoder.configuration import HARTAutoEncoderConfig,
 from hart.modules.models.autoencoder.quantize import HARTHybridQuantizer
 from hart.modules.networks.vae_blocks import Decoder, Encoder
 from hart.utils.checkpoint import check_state, find_weights, no_progress_bar, read_state
+from hart.utils.finite import check_finite
 
 CODE_HITS = "vae.quantize.ema_vocab_hit_SV"
 
@@ -75,10 +76,16 @@ class HARTAutoEncoder(PreTrainedModel):
     # -- latents to pictures -------------------------------------------------------------------------------------
 
     def fhat_to_img(self, f_hat: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] of accumulated maps [B, c, P, P]."""
+        """Pictures [B, 3, H, W] in [-1, 1] of accumulated maps [B, c, P, P].
+
+        Raises:
+            ValueError: the decoder gives values that are not finite.
+        """
         # With channels last, convolutions and normalisation take about a sixth less time on CPU.
         f_hat = f_hat.to(self.post_quant_conv.weight.dtype, memory_format=torch.channels_last)
-        return self.decoder(self.post_quant_conv(f_hat)).clamp(-1, 1).contiguous()
+        img = self.decoder(self.post_quant_conv(f_hat))
+        check_finite("pictures of the decoder are", img, f_hat.dtype)  # before infinity is clamped to white
+        return img.clamp(-1, 1).contiguous()
 
     def idxBl_to_img(
         self, ms_idx_Bl: Sequence[Tensor], same_shape: bool = True, last_one: bool = False

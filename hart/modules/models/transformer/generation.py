@@ -22,7 +22,6 @@ from hart.modules.networks.precision import input_dtype
 from hart.modules.networks.rope import Rope, image_rope, text_rope, token_map_positions
 from hart.modules.networks.sampling import (
     Places,
-    guide,
     keep_top_k,
     keep_top_p,
     sample_codes,
@@ -32,6 +31,7 @@ from hart.modules.networks.sampling import (
     tokens_to_decode,
 )
 from hart.modules.networks.stage import Stage
+from hart.utils.finite import check_finite
 
 if TYPE_CHECKING:
     from hart.modules.models.transformer.hart_transformer_t2i import HARTForT2I
@@ -41,7 +41,7 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
     """Paint and return the latent map [B, c, P, P].
 
     Raises:
-        ValueError: an argument that does not fit, or logits that are not finite.
+        ValueError: an argument that does not fit, or logits, residuals or a latent map that are not finite.
     """
     check_inputs(model, inputs)
     runs = _runs(model, inputs)
@@ -56,7 +56,9 @@ def generate(model: "HARTForT2I", inputs: GenerationInputs) -> Tensor:
     for run in runs:
         run.cache.finish()
     runs[0].cache.finish_call()
-    return torch.cat([run.f_hat for run in runs])
+    f_hat = torch.cat([run.f_hat for run in runs])
+    check_finite("the latent map is", f_hat, f_hat.dtype)
+    return f_hat
 
 
 def _runs(model: "HARTForT2I", inputs: GenerationInputs) -> "list[Generation]":
@@ -100,7 +102,7 @@ class Generation:
         self.kv = KVCache(self.config.depth, 2 * inputs.B, heads, self.config.embed_dim // heads, capacity, like)
         # In float32 whatever the model computes in: ten or more stages add up in it.
         map_shape = (inputs.B, self.config.latent_channels, self.sides[-1], self.sides[-1])
-        self.f_hat = torch.zeros(map_shape, device=model.device)
+        self.f_hat = torch.zeros(map_shape, device=model.device, dtype=torch.float32)
         self.map_before_BcPP = self.f_hat
         self.cache = model.new_cache(rounds=inputs.num_maskgit_iters, beside=beside)
         self.codebook_Vc = self.quantizer.embedding.weight.float()
@@ -243,10 +245,9 @@ class Generation:
         """
         inputs, ratio = self.inputs, self.ratio(index)
         self._skip_undrawn()
-        logits_BnV = self.model.get_logits(x_RnC, self.head_condition)
-        if self.halves == 2:
-            logits_BnV = guide(logits_BnV, float(inputs.cfg) * ratio)
-        self._check_finite(index, logits_BnV)
+        guidance = float(inputs.cfg) * ratio if self.halves == 2 else None
+        logits_BnV = self.model.get_logits(x_RnC, self.head_condition, guidance)
+        self._check_finite(f"logits of stage {index} (side {self.sides[index]}) are", logits_BnV)
         keep_top_k(logits_BnV, stage_top_k(inputs.top_k, index, logits_BnV.shape[-1]))
         keep_top_p(logits_BnV, inputs.top_p)
         idx_Bn = sample_codes(logits_BnV, self.random.sampling, places)
@@ -260,12 +261,8 @@ class Generation:
             codes_Bnc = torch.where(soft_Rn[: len(idx_Bn), :, None], expected_Bnc, codes_Bnc)
         return idx_Bn, codes_Bnc
 
-    def _check_finite(self, index: int, logits_BnV: Tensor) -> None:
-        if not torch.isfinite(logits_BnV.sum()):
-            raise ValueError(
-                f"logits of stage {index} (side {self.sides[index]}) are not finite in {self.text_RTC.dtype}; "
-                "try dtype bfloat16 or float32, or a smaller cfg."
-            )
+    def _check_finite(self, part: str, values: Tensor) -> None:
+        check_finite(part, values, self.text_RTC.dtype)
 
     def add_to_map(self, index: int, codes_Bcpp: Tensor | None) -> Tensor:
         """Add the stage's codes (None for nothing) to the latent map; return the next stage's input map."""
@@ -313,6 +310,7 @@ class Generation:
         if self.halves == 1:
             z_NC, guidance = z_NC.repeat(2, 1), 0.0  # of which the head reads the first half
         residual = self.model.diffloss.sample(z_NC, cfg=guidance, **self._diffusion_noise(places))
+        check_finite("residuals of the diffusion head are", residual, next(self.model.diffloss.parameters()).dtype)
         return codes_Bmc.float() + residual.view(*idx_Bm.shape, -1)
 
     def _diffusion_noise(self, places: Places | None) -> dict[str, Any]:

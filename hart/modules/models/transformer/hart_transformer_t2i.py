@@ -28,7 +28,9 @@ from hart.modules.networks.block import Block, OutputModulation
 from hart.modules.networks.embeddings import TimestepEmbedder
 from hart.modules.networks.norm import RMSNorm, build_norm
 from hart.modules.networks.precision import input_dtype
+from hart.modules.networks.sampling import guide
 from hart.modules.networks.stage import Stage
+from hart.utils.finite import check_finite
 
 
 class HARTForT2I(PreTrainedModel):
@@ -176,9 +178,20 @@ class HARTForT2I(PreTrainedModel):
             x_RnC = checkpoint(block, x_RnC, stage, use_reentrant=False) if recompute else block(x_RnC, stage)
         return x_RnC
 
-    def get_logits(self, x_RnC: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
-        """Logits [R, n, V] in float32; `condition` from `head_nm.condition(embedded text)`."""
+    def get_logits(self, x_RnC: Tensor, condition: tuple[Tensor, Tensor], guidance: float | None = None) -> Tensor:
+        """Logits in float32.
+
+        Args:
+            x_RnC: what the blocks gave.
+            condition: `head_nm.condition(embedded text)`.
+            guidance: scale of classifier-free guidance between the halves of the rows; None leaves them as they are.
+
+        Returns:
+            [R, n, V], or [R / 2, n, V] under guidance.
+        """
         normed = self.head_nm(x_RnC, condition)
+        if guidance is not None:  # before the layer, which is linear: half of its products, the same logits
+            normed = guide(normed, guidance)
         return self.head(normed.to(input_dtype(self.head))).float()
 
     def diffusion_condition(self, x_RnC: Tensor, codes_Rnc: Tensor) -> Tensor:
@@ -291,7 +304,12 @@ class HARTForT2I(PreTrainedModel):
         return self.latent_to_img(f_hat) if decode else f_hat
 
     def latent_to_img(self, f_hat: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [0, 1] of latent maps [B, c, P, P]."""
+        """Pictures [B, 3, H, W] in [0, 1] of latent maps [B, c, P, P].
+
+        Raises:
+            ValueError: the latent map or what the decoder makes of it is not finite.
+        """
+        check_finite("the latent map is", f_hat, f_hat.dtype)
         at_once = 1 if generation.paints_one_by_one(f_hat.device) else len(f_hat)
         img = torch.cat([self.vae.fhat_to_img(part) for part in f_hat.split(at_once)])
         return img.float().add(1).mul(0.5)
