@@ -74,7 +74,9 @@ def summary_table() -> str:
     """Four settings: speed, fidelity and look."""
     cells = _cells_by_setting()
     lines = ["| setting | speed (quartiles) | fidelity, PSNR in dB (95%) | look |", "|---|---|---|---|"]
-    lines += [f"| `{name}` | {cells[name][0]} | {cells[name][3] or 'identical'} | {look} |" for name, look in LOOKS.items()]
+    lines += [
+        f"| `{name}` | {cells[name][0]} | {cells[name][3] or 'identical'} | {look} |" for name, look in LOOKS.items()
+    ]
     return "\n".join(lines)
 
 
