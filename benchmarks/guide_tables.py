@@ -1,7 +1,7 @@
-"""Write the measured tables and the frontier's plot of the guide from the recorded runs.
+"""Write the measured tables of all documents and the frontier's plot from the recorded runs.
 
-`python benchmarks/guide_tables.py`. A test compares the tables with the guide, so that no figure there can differ from
-its run.
+`python benchmarks/guide_tables.py`. A test compares the tables with the documents, so that no figure there can differ
+from its run.
 """
 
 import json
@@ -15,12 +15,29 @@ from hart.benchmark.report.frontier import psnr_frontier
 from hart.benchmark.results import Results
 
 RUNS = Path(__file__).parent / "runs"
-GUIDE = Path(__file__).parents[1] / "README_ENHANCED_CACHING.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (ROOT / "README.md", ROOT / "README_ENHANCED_CACHING.md", ROOT / "docs" / "results.md")
 PLOT = Path(__file__).parents[1] / "docs" / "frontier.svg"
 REPORT_STYLE = Path(__file__).parents[1] / "hart" / "benchmark" / "report" / "assets" / "report.css"
 PIXELS_PER_PLACE = 16
 EXPONENTS = ("seconds_exponent", "peak_gib_exponent")
 EMBEDDED = "embedded.json"
+LOOKS = {
+    "no-cache": "the reference",
+    "conservative-cache": "as sharp",
+    "original-cache": "visibly softer",
+    "ultra-fast": "a preview",
+}
+EXPECTED = {
+    "no-cache": "1x",
+    "high-quality": "",
+    "conservative-cache": "1.2x",
+    "production-balanced": "",
+    "original-cache": "1.5x",
+    "memory-efficient": "",
+    "aggressive-cache": "2x",
+    "ultra-fast": "3x",
+}
 SPEED_RUNS = {
     "12 layers, width 512, ten stages": "mid-ten.json",
     "12 layers, width 512, 14 stages": "mid-14.json",
@@ -30,7 +47,9 @@ SPEED_RUNS = {
 
 
 def tables() -> Iterator[tuple[str, str]]:
-    """Name and Markdown of every table, in the guide's order."""
+    """Name and Markdown of every table, in the order of the documents."""
+    yield "summary", summary_table()
+    yield "expected and measured", expected_table()
     yield "quality and speed", _quality_table(EMBEDDED)
     yield "estimators", estimator_table()
     yield "metrics", metric_table()
@@ -43,6 +62,33 @@ def tables() -> Iterator[tuple[str, str]]:
 
 def _quality_table(name: str) -> str:
     return markdown_table(Results.from_json(RUNS / name))
+
+
+def _cells_by_setting() -> dict[str, list[str]]:
+    """Cells of the embedded model's table, after the name: speed-up, score, drop, PSNR, SSIM and so on."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in _quality_table(EMBEDDED).splitlines()[2:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def summary_table() -> str:
+    """Four settings: speed, fidelity and look."""
+    cells = _cells_by_setting()
+    lines = ["| setting | speed (quartiles) | fidelity, PSNR in dB (95%) | look |", "|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {cells[name][0]} | {cells[name][3] or 'identical'} | {look} |" for name, look in LOOKS.items()
+    ]
+    return "\n".join(lines)
+
+
+def expected_table() -> str:
+    """Speed-up of every preset by design, beside what was measured."""
+    cells = _cells_by_setting()
+    heads = "| preset | expected (design) | measured speed-up (quartiles) | drop, points (95%) | PSNR, dB |"
+    lines = [heads, "|---|---|---|---|---|"]
+    for name, expected in EXPECTED.items():
+        speed, _, drop, psnr = cells[name][:4]
+        lines.append(f"| `{name}` | {expected} | {speed} | {drop} | {psnr} |")
+    return "\n".join(lines)
 
 
 def speed_table() -> str:
@@ -129,15 +175,18 @@ def frontier_svg(results: Results) -> str:
     return f"{head}><style>{style[0]} {background}</style>{rest}\n"
 
 
-def filled(guide: str) -> str:
-    """The guide with every table between its marks."""
+def filled(document: str) -> str:
+    """The document with every table between its marks."""
     for title, table in tables():
         marked = rf"(<!-- table: {re.escape(title)} -->\n).*?(<!-- end -->)"
-        guide = re.sub(marked, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", guide, flags=re.DOTALL)
-    return guide
+        document = re.sub(
+            marked, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", document, flags=re.DOTALL
+        )
+    return document
 
 
 if __name__ == "__main__":
-    GUIDE.write_text(filled(GUIDE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in DOCUMENTS:
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
     PLOT.write_text(frontier_svg(Results.from_json(RUNS / EMBEDDED)), encoding="utf-8")
-    print(f"wrote {GUIDE} and {PLOT}")
+    print(f"wrote {[path.name for path in DOCUMENTS]} and {PLOT}")

@@ -133,7 +133,8 @@ def placed(
         model: the image model.
         device: where to.
         dtype: of the transformer.
-        decoder_dtype: of the picture decoder; None is `dtype`, but float32 on a CPU that does not multiply `dtype` fast.
+        decoder_dtype: of the picture decoder; None is `dtype`, but float32 on a CPU that does not multiply `dtype`
+            fast.
     """
     model.to(device)
     in_dtype(model, dtype)
