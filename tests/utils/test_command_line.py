@@ -31,14 +31,14 @@ def test_a_bad_flag_is_one_sentence(capsys):
 
 
 def test_ctrl_c_ends_a_call_and_twice_the_process():
-    seen = []
+    seen, before = [], signal.getsignal(signal.SIGINT)
     with EndOnInterrupt(lambda index, info: seen.append(index)) as callback:
         assert callback(0, None) is True
         os.kill(os.getpid(), signal.SIGINT)
         assert callback(1, None) is False and seen == [0, 1]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_other_threads_have_no_signals():
