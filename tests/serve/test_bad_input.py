@@ -35,7 +35,7 @@ def refusal(answer, status: int) -> str:
     [
         ({"prompt": 3}, "prompt must be a valid string, got 3."),
         ({"prompt": ""}, "prompt must be a value with at least 1 character, got ''."),
-        ({"prompt": " \n"}, "prompt must be a text that the model reads whole, got another (prompt 0 is empty"),
+        ({"prompt": " \n"}, "prompt must be a text that the model reads whole, got another (prompt 0 must be a text"),
         ({"prompt": "cat " * 200}, "prompt must be a text that the model reads whole, got another (prompt 'cat cat"),
         ({"prompt": "x" * 40_000}, "prompt must be a value with at most 32000 characters, got 'xxx"),
         ({"prompt": None}, "prompt must be a valid string, got None."),
