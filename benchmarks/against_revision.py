@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMPT = "a 3d fox on an orange background"
+PROMPT = "a 3d fox on a green background"
 EMBEDDED = "embedded"
 MODELS = {
     EMBEDDED: "",
