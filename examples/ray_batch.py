@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu, cuda or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")
     parser.add_argument("--cache", metavar="NAME", help="preset of the stage cache")
-    parser.add_argument("--guidance_scale", type=float, default=4.5, help="how strongly prompts steer")
+    parser.add_argument("--guidance_scale", type=float, help="how strongly prompts steer (default: the model's own)")
     return parser
 
 
@@ -68,7 +68,7 @@ class Worker:
         threads: of torch on CPU.
     """
 
-    def __init__(self, model: Row, folder: Path, guidance_scale: float, threads: int):
+    def __init__(self, model: Row, folder: Path, guidance_scale: float | None, threads: int):
         import torch
 
         from hart import HARTPipeline

@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     device: str | None = Field(None, description="cpu, cuda, cuda:N or mps; the fastest there is by default")
     dtype: str | None = Field(None, description="float32, bfloat16 or float16; what the device is fast in by default")
     cache: str | None = Field(None, description="stage cache: a preset's name or a JSON file of settings")
-    guidance_scale: float = Field(4.5, ge=0, allow_inf_nan=False, description="how strongly prompts steer")
+    guidance_scale: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="how strongly prompts steer; the model's own by default"
+    )
     safety_checker: str | None = Field(
         None, description="MODULE:FUNCTION that gets a list of prompts and returns for each whether to refuse it"
     )

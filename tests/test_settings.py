@@ -32,7 +32,7 @@ def load(monkeypatch):
 def test_a_flag_wins_over_the_environment_the_environment_over_the_file(load, monkeypatch, tmp_path):
     file = tmp_path / "settings.toml"
     file.write_text('host = "file"\nport = 3\n[toy]\nguidance_scale = 2\n[other]\nport = 5\n')
-    assert (load().host, load().port, load().guidance_scale) == ("127.0.0.1", 8000, 4.5)
+    assert (load().host, load().port, load().guidance_scale) == ("127.0.0.1", 8000, None)
     monkeypatch.setenv("HART_PORT", "81")
     monkeypatch.setenv("HART_SETTINGS", str(file))
     assert (load().host, load().port, load().guidance_scale) == ("file", 81, 2.0)

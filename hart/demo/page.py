@@ -50,20 +50,20 @@ class Page:
 
     Args:
         studio: paints.
-        guidance_scale: to begin with.
+        guidance_scale: to begin with; None is the model's own.
 
     Attributes:
         stopped: sessions whose visitors pressed Stop.
         blocks: the page; `blocks.launch(**launch_options())` serves it.
     """
 
-    def __init__(self, studio: Studio, guidance_scale: float = 4.5):
+    def __init__(self, studio: Studio, guidance_scale: float | None = None):
         self.studio = studio
         self.stopped: set[str | None] = set()
         with gr.Blocks(title="HART with a stage cache", analytics_enabled=False, delete_cache=KEPT_SECONDS) as blocks:
             self.pair = gr.State(None, time_to_live=KEPT_SECONDS[1])
             gr.Markdown(INTRO)
-            self._build_request(guidance_scale)
+            self._build_request(studio.guidance_scale if guidance_scale is None else guidance_scale)
             with gr.Tabs():
                 with gr.Tab("Pictures"):
                     self._build_pictures()

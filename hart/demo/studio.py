@@ -119,6 +119,7 @@ class Studio:
     def __init__(self, pipeline: HARTPipeline, choices: Mapping[str, HARTCacheConfig], judge: Judge | None = None):
         self.pipeline, self.choices, self.judge = pipeline, dict(choices), judge
         self.patch_nums: tuple[int, ...] = pipeline.model.config.patch_nums
+        self.guidance_scale: float = pipeline.generation_config["guidance_scale"]
 
     def check(self, request: Request) -> None:
         """Refuse what cannot be painted; costs no model.
@@ -174,7 +175,7 @@ class Studio:
 
     def warm_up(self, prompt: str) -> None:
         """Paint a picture that nobody sees, so that the first one shown is not slower than the others."""
-        for _ in self.paint(Request(prompt, 0, 4.5, next(iter(self.choices)))):
+        for _ in self.paint(Request(prompt, 0, self.guidance_scale, next(iter(self.choices)))):
             pass
 
 

@@ -46,11 +46,11 @@ class Painter:
 
     Args:
         pipeline: its safety checker is for `check`; painting does not ask it again.
-        guidance_scale: of every picture.
+        guidance_scale: of every picture; None is the model's own.
         batch_size: pictures painted at once; None is the pipeline's own.
     """
 
-    def __init__(self, pipeline: HARTPipeline, guidance_scale: float = 4.5, batch_size: int | None = None):
+    def __init__(self, pipeline: HARTPipeline, guidance_scale: float | None = None, batch_size: int | None = None):
         self.safety_checker = pipeline.safety_checker
         self.pipeline = copy.copy(pipeline)
         self.pipeline.safety_checker = None
