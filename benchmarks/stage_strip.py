@@ -49,7 +49,7 @@ def main() -> None:
     pipe = HARTPipeline.from_pretrained(progress=False)
     pipe(PROMPT, seed=0, callback_on_stage_end=previews)
     marked = HARTCacheConfig.from_preset(PRESET, patch_nums=pipe.model.config.patch_nums).skip_stages
-    picture = strip(previews.pictures()[0], [side**2 for side in previews.sides], set(marked))
+    picture = strip(previews.pictures()[0], [side**2 for side in pipe.model.config.patch_nums], set(marked))
     picture.save(STRIP, optimize=True)
     print(f"wrote {STRIP}")
 
