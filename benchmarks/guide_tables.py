@@ -50,6 +50,7 @@ def tables() -> Iterator[tuple[str, str]]:
     """Name and Markdown of every table, in the order of the documents."""
     yield "summary", summary_table()
     yield "expected and measured", expected_table()
+    yield "fidelity", fidelity_table()
     yield "quality and speed", _quality_table(EMBEDDED)
     yield "estimators", estimator_table()
     yield "metrics", metric_table()
@@ -88,6 +89,18 @@ def expected_table() -> str:
     for name, expected in EXPECTED.items():
         speed, _, drop, psnr = cells[name][:4]
         lines.append(f"| `{name}` | {expected} | {speed} | {drop} | {psnr} |")
+    return "\n".join(lines)
+
+
+def fidelity_table() -> str:
+    """What presets, and leaving out late stages, cost in PSNR to the truth."""
+    settings = json.loads((RUNS / "fidelity-presets.json").read_text(encoding="utf-8"))["settings"]
+    lines = ["| setting | PSNR to the truth, dB | SSIM | cost in dB (95%) |", "|---|---|---|---|"]
+    for name, found in settings.items():
+        psnr, ssim = (found["fidelity"][measure]["value"] for measure in ("psnr", "ssim"))
+        cost = found["cost"]["psnr"] if "cost" in found else None
+        price = f"{cost['value']:.2f} ({cost['low']:.2f} to {cost['high']:.2f})" if cost else ""
+        lines.append(f"| {name} | {psnr:.2f} | {ssim:.2f} | {price} |")
     return "\n".join(lines)
 
 
