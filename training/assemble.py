@@ -1,6 +1,5 @@
 """An export as the folders that the pipeline loads: `llm` with its sampling, and `text_encoder`."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,14 +8,12 @@ import torch
 from torch import Tensor
 
 from hart.modules.models.transformer import HARTForT2I
-from hart.utils.files import write_whole
+from hart.pipeline.settings import read_generation_config, write_generation_config
 from training.common import tokenizer_folder
 from training.latents import load_tokenizer
 from training.pieces import load_export
 from training.text import build_text_model, build_tokenizer, save_text, vocabulary
 from training.train_transformer import Settings, model_config
-
-GENERATION_CONFIG = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -31,17 +28,9 @@ class Sampling:
     final_stage: int = 0
 
 
-PIPELINE_DEFAULT = Sampling(guidance_scale=4.5)
-"""Of a model without a file of its own."""
-
-
 def sampling_of(llm: Path) -> Sampling:
     """What a model's folder stores, else the pipeline's default."""
-    file = llm / GENERATION_CONFIG
-    if not file.is_file():
-        return PIPELINE_DEFAULT
-    known, stored = asdict(PIPELINE_DEFAULT), json.loads(file.read_text())
-    return Sampling(**known | {name: value for name, value in stored.items() if name in known})
+    return Sampling(**read_generation_config(llm))
 
 
 def assemble(run: Path, folder: Path, sampling: Sampling) -> None:
@@ -68,7 +57,7 @@ def assemble(run: Path, folder: Path, sampling: Sampling) -> None:
     _fill(text, tensors, "text.")
     model.config.dtype = torch.float16
     model.half().save_pretrained(folder / "llm")
-    write_whole(folder / "llm" / GENERATION_CONFIG, json.dumps(asdict(sampling), indent=2) + "\n")
+    write_generation_config(asdict(sampling), folder / "llm")
     save_text(folder / "text_encoder", tokenizer, text.half())
     if (run / "tokenizer").is_dir():
         shutil.copytree(run / "tokenizer", folder / "tokenizer")

@@ -7,7 +7,6 @@ All big scenes and, of each small object, both of its places.
 """
 
 import argparse
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hart.modules.models.autoencoder import HARTAutoEncoder, HARTAutoEncoderWithDisc
+from hart.utils.digest import tensors_digest
 from training.common import (
     EMBEDDED,
     RUNS,
@@ -86,12 +86,7 @@ def row_to_scene(row: list[int]) -> Scene:
 
 def encoder_digest(vae: HARTAutoEncoder) -> str:
     """SHA-256 of the weights that latents depend on."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(vae.state_dict().items()):
-        if name.startswith(("encoder.", "quant_conv.")):
-            digest.update(name.encode())
-            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_digest(vae, ("encoder.", "quant_conv."))
 
 
 def save_shards(vae: HARTAutoEncoder, scenes: list[Scene], folder: Path = SHARDS, size: int = SHARD_SIZE) -> None:

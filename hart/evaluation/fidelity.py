@@ -17,8 +17,8 @@ from hart.evaluation.artwork import true_pictures
 from hart.evaluation.scenes import CANVAS, parse_caption
 from hart.evaluation.statistics import Table
 from hart.utils.intervals import mean_interval
+from hart.utils.psnr import capped_psnr
 
-PSNR_CAP = 100.0
 """Stands in dB for the infinite PSNR of a picture that is the truth itself."""
 
 SSIM_WINDOW = 7
@@ -109,10 +109,10 @@ def fidelity(images: Sequence[np.ndarray] | np.ndarray, captions: Sequence[str],
     crops = [(_crop(ours, box), _crop(truth, box)) for (ours, truth), box in zip(pairs, boxes, strict=True)]
     return Fidelity(
         captions=tuple(captions),
-        psnr=np.array([psnr_levels(*pair) for pair in crops]),
+        psnr=np.array([capped_psnr(*pair) for pair in crops]),
         ssim=np.array([ssim_levels(*pair) for pair in crops]) if ssim else None,
         sharpness=np.array([_gradient(ours) / _gradient(truth) for ours, truth in crops]),
-        picture_psnr=np.array([psnr_levels(*pair) for pair in pairs]),
+        picture_psnr=np.array([capped_psnr(*pair) for pair in pairs]),
         picture_ssim=np.array([ssim_levels(*pair) for pair in pairs]) if ssim else None,
     )
 
@@ -152,12 +152,6 @@ def need_ssim() -> None:
             "SSIM needs scikit-image; install with `pip install hart-stage-cache[benchmark]`, or leave it out with "
             "ssim=False."
         )
-
-
-def psnr_levels(image: np.ndarray, truth: np.ndarray) -> float:
-    """PSNR in dB of levels 0 to 255 of one shape, at most 100."""
-    squared = float(np.square(image.astype(np.float64) - truth).mean())
-    return min(PSNR_CAP, 10 * math.log10(255**2 / squared)) if squared else PSNR_CAP
 
 
 def ssim_levels(image: np.ndarray, truth: np.ndarray) -> float:

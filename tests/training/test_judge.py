@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from hart.evaluation.fidelity import Fidelity
+from hart.pipeline.settings import DEFAULTS
 from tests.training.toys import transformer_training
 from training import export_transformer
-from training.assemble import PIPELINE_DEFAULT, Sampling, sampling_of
+from training.assemble import Sampling, sampling_of
 from training.budget import Budget
 from training.export_transformer import judge_and_install
 from training.judge import Judging, Verdict, judge, may_replace
@@ -70,7 +71,7 @@ def test_only_what_may_replace_is_installed(tmp_path, monkeypatch, replaces):
 
 
 def test_sampling_is_the_pipeline_s_own_without_a_file(tmp_path):
-    assert sampling_of(tmp_path) == PIPELINE_DEFAULT
+    assert asdict(sampling_of(tmp_path)) == DEFAULTS
     stored = asdict(Sampling(top_k=7)) | {"transformers_version": "5"}
     (tmp_path / "generation_config.json").write_text(json.dumps(stored))
     assert sampling_of(tmp_path) == Sampling(top_k=7)

@@ -22,7 +22,7 @@ from hart.utils.intervals import (
     reflected_limits,
     score_interval,
 )
-from hart.utils.psnr import PSNR_CAP, psnr_of_bytes
+from hart.utils.psnr import capped_psnr
 
 PACKAGES = {"skimage": "scikit-image", "scipy": "scipy", "PIL": "pillow"}
 AT_ONCE, LARGE_SIDE = 16, 512
@@ -146,7 +146,7 @@ class _Tally:
 
 def psnr_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:
     """PSNR of each picture [N, H, W, 3] in dB, at most 100 (equal pictures would be infinite)."""
-    return [min(psnr_of_bytes(a, b), PSNR_CAP) for a, b in zip(pictures, reference, strict=True)]
+    return [capped_psnr(a, b) for a, b in zip(pictures, reference, strict=True)]
 
 
 def ssim_values(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hart.benchmark.results import Results, Setting
-from hart.utils.psnr import psnr_of_bytes
+from hart.utils.psnr import psnr_of_levels
 
 PROMPTS = 6
 SIDE = 320
@@ -83,7 +83,7 @@ def _picture(number: int, name: str, prompt: str, pixels: Pixels | None, plain: 
         return Picture(number, alt, None, None, "no picture")
     if plain is None or plain.shape != pixels.shape:
         return Picture(number, alt, _data_uri(pixels), None, "")
-    decibels = psnr_of_bytes(pixels, plain)
+    decibels = psnr_of_levels(pixels, plain)
     caption = f"{decibels:.1f} dB" if math.isfinite(decibels) else "the same"
     difference = np.abs(pixels.astype(np.int16) - plain)
     shown = np.minimum(AMPLIFIED * difference, 255).astype(np.uint8)

@@ -15,7 +15,7 @@ from hart.tuning.planner.proposal import Trial, Verification
 from hart.tuning.planner.trials import TrialRunner, damage_to
 from hart.utils.images import to_numpy
 from hart.utils.intervals import mean_interval, paired_drop
-from hart.utils.psnr import PSNR_CAP, psnr_of_bytes
+from hart.utils.psnr import PSNR_CAP, capped_psnr
 from hart.utils.timing import Stopwatch
 
 NEARLY = 1.05
@@ -117,7 +117,7 @@ class Verifier:
             prompts.append(tuple(self.runner.prompt(index)) or index)
             before.append(self.scores[index])
             scores.append(self.score(index, ours, images))
-            decibels.append(min(PSNR_CAP, psnr_of_bytes(to_numpy(images)[0], self.pictures[index])))
+            decibels.append(capped_psnr(to_numpy(images)[0], self.pictures[index]))
             self.losses[index] += scores[-1] < before[-1]
             still_to_win -= 1 - before[-1]
             if self.by_fidelity:
