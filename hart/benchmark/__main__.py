@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--num_pictures", type=int, default=32, help="pictures of each setting (default: 32)")
     parser.add_argument("--batch_size", type=int, default=4, help="pictures painted at once (default: 4)")
-    parser.add_argument("--guidance_scale", type=float, default=4.5, help="how strongly prompts steer (default: 4.5)")
+    parser.add_argument("--guidance_scale", type=float, help="how strongly prompts steer (default: the model's own)")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the first picture; each next one adds 1")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what the device is fast in)")

@@ -101,7 +101,7 @@ def compare_presets(
     prompts: Sequence[str],
     presets: Sequence[str] = (),
     seed: int = 0,
-    guidance_scale: float = 4.5,
+    guidance_scale: float | None = None,
     batch_size: int | None = None,
     repeats: int = 3,
     progress: bool = True,

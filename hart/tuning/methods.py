@@ -46,7 +46,8 @@ class TuningMethods:
                 embedded model paints its sample prompts, any other paints unconditionally.
             seed: picture i is painted with seed + i.
             label_B, context_position_ids, context_mask: text features instead of prompts.
-            batch_size, cfg: as in painting.
+            batch_size: pictures painted at once.
+            cfg: scale of guidance; the published 4.5 where none is given, whatever the checkpoint's own default is.
             sim_path: save the table of similarities there, for `HARTCacheConfig.sim_path`.
             return_config: put the settings with these thresholds (and the table) under `config`.
             progress: show a bar.

@@ -29,7 +29,7 @@ class WorkRequest:
     Args:
         num_pictures: N of each setting.
         batch_size: pictures painted at once; the last batch may be smaller, and counts in no median of seconds.
-        guidance_scale: see `HARTPipeline`.
+        guidance_scale: see `HARTPipeline`; None is the model's own.
         seed: picture i is painted with seed + i; it also decides which held-out scenes are drawn.
         prompts: texts, used again and again, with other seeds, where there are fewer than N; empty: captions of
             held-out scenes (154 at most), which the embedded model can be judged on.
@@ -39,7 +39,7 @@ class WorkRequest:
 
     num_pictures: int = 32
     batch_size: int = 4
-    guidance_scale: float = 4.5
+    guidance_scale: float | None = None
     seed: int = 0
     prompts: Sequence[str] = ()
     compiled: bool = False
@@ -62,7 +62,7 @@ class WorkRequest:
 
 def describe_work(pipeline: HARTPipeline, checkpoint: str | os.PathLike[str] | None, request: WorkRequest) -> Work:
     """The request with what the model and the machine add to it."""
-    config = pipeline.model.config
+    config, guidance = pipeline.model.config, request.guidance_scale
     return Work(
         checkpoint=EMBEDDED if checkpoint is None or is_embedded(checkpoint) else os.fspath(checkpoint),
         patch_nums=list(config.patch_nums),
@@ -74,7 +74,7 @@ def describe_work(pipeline: HARTPipeline, checkpoint: str | os.PathLike[str] | N
         compiled=request.compiled,
         batch_size=request.batch_size,
         num_pictures=request.num_pictures,
-        guidance_scale=request.guidance_scale,
+        guidance_scale=pipeline.generation_config["guidance_scale"] if guidance is None else guidance,
         seed=request.seed,
         prompts=request.texts(),
         weights=weights_digest(pipeline.model),
