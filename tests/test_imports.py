@@ -23,6 +23,7 @@ LAYERS = (
     ("hart.evaluation",),  # judges pictures, whoever painted them
     ("hart.modules.models.transformer",),
     ("hart.modules.models.autoencoder",),
+    ("hart.modules.models.editable_config",),
     ("hart.modules.diffusion", "hart.modules.networks", "hart.modules.cache_config"),
     ("hart.modules.cache",),
     ("hart.embedded", "hart.utils", "hart.version"),

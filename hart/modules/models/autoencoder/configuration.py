@@ -4,16 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from transformers import PretrainedConfig
-
-from hart.utils.files import read_json
+from hart.modules.models.editable_config import EditableConfig
 from hart.utils.numbers import is_whole
 from hart.utils.paths import check_model_type, named_in_errors
 
 TEN_STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 
 
-class HARTAutoEncoderConfig(PretrainedConfig):
+class HARTAutoEncoderConfig(EditableConfig):
     """What an autoencoder is built from; field names and defaults are the published ones.
 
     Args:
@@ -88,12 +86,6 @@ class HARTAutoEncoderConfig(PretrainedConfig):
         self.double_decoder = double_decoder
         self.norm_groups = norm_groups
         super().__init__(**kwargs)
-
-    @classmethod
-    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
-        """How transformers reads the file; with this, a byte order mark does no harm."""
-        content: dict[str, Any] = read_json(json_file)
-        return content
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:

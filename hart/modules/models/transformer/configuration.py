@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from transformers import PretrainedConfig
-
 from hart.modules.models.autoencoder.configuration import TEN_STAGES, rise
-from hart.utils.files import read_json
+from hart.modules.models.editable_config import EditableConfig
 from hart.utils.paths import named_in_errors, transformer_folder
 
 CHOICES = {
@@ -29,7 +27,7 @@ COUNTS = (
 RATES = ("drop_rate", "attn_drop_rate", "drop_path_rate", "cond_drop_rate")
 
 
-class HARTForT2IConfig(PretrainedConfig):
+class HARTForT2IConfig(EditableConfig):
     """What a text-to-image HART is built from; field names and defaults are the published ones.
 
     Args:
@@ -146,12 +144,6 @@ class HARTForT2IConfig(PretrainedConfig):
     def num_image_tokens(self) -> int:
         """Tokens L of all stages together."""
         return sum(side * side for side in self.patch_nums)
-
-    @classmethod
-    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
-        """How transformers reads the file; with this, a byte order mark does no harm."""
-        content: dict[str, Any] = read_json(json_file)
-        return content
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "HARTForT2IConfig":
