@@ -14,7 +14,7 @@ from hart.modules.models.transformer import HARTForT2I
 from hart.modules.models.transformer.loading import in_dtype
 from hart.pipeline.folders import model_folder, stored_system_prompt, text_model_folder
 from hart.pipeline.settings import read_generation_config
-from hart.pipeline.text import TextModelHome
+from hart.pipeline.text import TextModelHome, text_dtype
 from hart.utils.devices import (
     DTYPES,
     check_attention,
@@ -114,11 +114,6 @@ def _text_model(
     where = text_model_folder(folder, given, model_path, options.hub, options.progress)
     text = load_text_model(where, dtype, waits, attn_implementation=options.attn_implementation)
     return text.model, text.tokenizer, lambda: load_text_model(where, dtype, waits).model
-
-
-def text_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """What the text model computes in: on CPU float32, because its features decide everything that follows."""
-    return torch.float32 if device.type == "cpu" else dtype
 
 
 def placed(

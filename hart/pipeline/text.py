@@ -68,6 +68,11 @@ def check_safety(safety_checker: SafetyChecker, prompts: list[str]) -> None:
         raise ValueError(f"the safety checker refuses {len(refused)} of {len(prompts)} prompts: {refused}.")
 
 
+def text_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What the text model computes in: on CPU float32, because its features decide everything that follows."""
+    return torch.float32 if device.type == "cpu" else dtype
+
+
 class TextModelHome:
     """Where the text model waits between encodings.
 
@@ -103,7 +108,7 @@ class TextModelHome:
 
     def move(self, device: torch.device, dtype: torch.dtype) -> None:
         """Take the model along to another device and dtype; one that waits is moved when it is needed."""
-        self.dtype = torch.float32 if device.type == "cpu" else dtype
+        self.dtype = text_dtype(device, dtype)
         if not self.offload:
             self.model().to(device, self.dtype)
 
