@@ -13,24 +13,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from hart.utils.command_line import BAD_INPUT, Parser
 from hart.utils.extras import need_extra
 from hart.utils.files import write_whole
 
 if TYPE_CHECKING:
     import ray.data
 
-BAD_INPUT = 2
 Row = dict[str, Any]
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a bad flag in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with status 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -21,7 +21,8 @@ from hart.serve.app import build_app  # noqa: E402
 from hart.serve.batcher import Batcher, Entry  # noqa: E402
 from hart.serve.painter import Painter  # noqa: E402
 from hart.serve.settings import ServiceSettings  # noqa: E402
-from hart.settings import BAD_INPUT, load_settings  # noqa: E402
+from hart.settings import load_settings  # noqa: E402
+from hart.utils.command_line import BAD_INPUT  # noqa: E402
 
 
 class RayServiceSettings(ServiceSettings):

@@ -5,7 +5,6 @@ A flag wins over the environment (`HART_PORT=8080`), the environment over the fi
 such as `[serve]`, is for that program alone.
 """
 
-import argparse
 import json
 import os
 import re
@@ -14,11 +13,12 @@ import tomllib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from hart.modules.cache_config import HARTCacheConfig
+from hart.utils.command_line import Parser
 from hart.utils.extras import need_extra
 
 need_extra("serve", "hart.settings", "pydantic_settings")
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from hart.pipeline import HARTPipeline
     from hart.pipeline.pipeline import SafetyChecker
 
-BAD_INPUT = 2
 PREFIX = "HART_"
 
 
@@ -112,13 +111,6 @@ class Settings(BaseSettings):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad flag in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; see --help.\n")
-
-
 def load_settings(
     cls: type[AnySettings], argv: Sequence[str] | None = None, description: str | None = "", name: str | None = None
 ) -> AnySettings:
@@ -134,7 +126,7 @@ def load_settings(
         ValueError: one sentence: a value that does not fit, or a file that is none.
         SystemExit: `--help`, or a flag that does not exist.
     """
-    parser = _Parser(prog=name or f"python -m hart.{cls.program}", description=description, allow_abbrev=False)
+    parser = Parser(prog=name or f"python -m hart.{cls.program}", description=description, allow_abbrev=False)
     parser.add_argument("--settings", metavar="FILE", help="TOML or JSON file of settings (or HART_SETTINGS)")
     flags = sys.argv[1:] if argv is None else list(argv)
     source: Any = CliSettingsSource(cls, root_parser=parser, cli_implicit_flags=True, cli_exit_on_error=True)

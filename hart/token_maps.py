@@ -73,10 +73,7 @@ def watched_pipeline(pipeline: HARTPipeline, config: HARTCacheConfig | str | Non
     Raises:
         ValueError: the settings do not fit the model.
     """
-    model = WatchedHART.from_hart(pipeline.model, config)
-    return HARTPipeline(
-        model, pipeline.text_model, pipeline.tokenizer, pipeline.system_prompt, pipeline.safety_checker, progress=False
-    )
+    return pipeline.with_model(WatchedHART.from_hart(pipeline.model, config))
 
 
 def _token_map(cache: Any, index: int, side: int) -> TokenMap:

@@ -86,3 +86,11 @@ def test_every_call_begins_anew_and_the_first_picture_counts(watch):
     one, _ = watch("original-cache")
     two, _ = watch("original-cache", seed=[3, 4], num_images_per_prompt=2, batch_size=2)
     assert all(torch.equal(a.computed_pp, b.computed_pp) for a, b in zip(one, two, strict=True))
+
+
+def test_the_watched_pipeline_keeps_what_the_checkpoint_paints_with(checkpoint_root):
+    pipeline = HARTPipeline.from_pretrained(checkpoint_root, dtype="float32", device="cpu", progress=False)
+    pipeline.generation_config["top_k"] = 3
+    watched = watched_pipeline(pipeline, "original-cache")
+    assert watched.generation_config["top_k"] == 3 and watched.text_model is pipeline.text_model
+    assert watched.model is not pipeline.model and not pipeline.model.use_cache

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hart.benchmark.run.batches import pipeline_around
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
 from hart.utils.images import grid, to_pil
-from hart.utils.psnr import psnr
+from hart.utils.psnr import in_decibels, psnr
 from hart.utils.seeds import picture_seeds
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Comparison:
             assert row.images is not None
             images += to_pil(row.images)
             captions += [
-                f"{row.name}: {prompt}. {figures}, PSNR {_decibels(psnr)}"
+                f"{row.name}: {prompt}. {figures}, PSNR {in_decibels(psnr)}"
                 for prompt, psnr in zip(self.prompts, row.psnr, strict=True)
             ]
         return grid(images, captions, columns=len(self.prompts), scale=scale)
@@ -123,10 +122,12 @@ def compare_presets(
         ValueError: an unknown preset, one that does not fit the model's pyramid, or a prompt that is refused.
     """
     prompts = pipeline.checked_prompts(prompts)
-    names = list(dict.fromkeys([BASELINE, *(presets or HARTCacheConfig.preset_names())]))
+    names = list(
+        dict.fromkeys([BASELINE, *(presets or HARTCacheConfig.fitting_presets(pipeline.model.config.patch_nums))])
+    )
     configs = [HARTCacheConfig.from_preset(name, patch_nums=pipeline.model.config.patch_nums) for name in names]
     models = [EnhancedHARTForT2I.from_hart(pipeline.model, config) for config in configs]
-    painters = [pipeline_around(pipeline, model) for model in models]
+    painters = [pipeline.with_model(model) for model in models]
     rows = [Row(name, config.run_tag()) for name, config in zip(names, configs, strict=True)]
     seeds = picture_seeds(len(prompts), seed)
     with tqdm(total=(repeats + 1) * len(rows), desc="comparing", unit="run", disable=not progress) as bar:
@@ -140,10 +141,6 @@ def compare_presets(
     for row in rows:
         row.psnr = psnr(row.images, rows[0].images)
     return Comparison(prompts, seeds, rows)
-
-
-def _decibels(value: float) -> str:
-    return f"{value:.1f} dB" if math.isfinite(value) else "equal"
 
 
 __all__ = ["Comparison", "Row", "compare_presets", "psnr"]

@@ -5,9 +5,9 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from hart.utils.command_line import BAD_INPUT
 from hart.utils.extras import need_extra
 
-BAD_INPUT = 2
 logger = logging.getLogger("hart.demo")
 
 

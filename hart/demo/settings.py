@@ -30,11 +30,7 @@ class DemoSettings(Settings):
         Raises:
             FileNotFoundError, ValueError: the named setting is not there or does not fit.
         """
-        presets = {
-            name: HARTCacheConfig.from_preset(name, patch_nums=patch_nums)
-            for name in HARTCacheConfig.preset_names()
-            if name != BASELINE
-        }
+        presets = HARTCacheConfig.fitting_presets(patch_nums)
         first = self.cache_config() or FIRST_CHOICE
         if isinstance(first, HARTCacheConfig):
             return {Path(self.cache or "").stem: first} | presets

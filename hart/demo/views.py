@@ -1,8 +1,6 @@
 """What the page shows of a pair of pictures: HTML and pictures made of it, without Gradio."""
 
 import base64
-import io
-import math
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,8 @@ from torch import Tensor
 from hart.demo.settings import BASELINE
 from hart.demo.studio import Painting, Pair
 from hart.token_maps import TokenMap
-from hart.utils.images import to_pil
+from hart.utils.images import png_bytes, to_pil
+from hart.utils.psnr import in_decibels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,7 +88,7 @@ def figures(pair: Pair) -> str:
     rows = [
         ("Speed-up", f"{pair.speed_up:.2f}x", "one run each, without previews"),
         ("Work saved", f"{pair.cached.work_saved:.0%}", "of the floating-point operations"),
-        ("PSNR", decibels(pair.psnr), "between both pictures"),
+        ("PSNR", in_decibels(pair.psnr), "between both pictures"),
     ]
     if pair.plain.score is not None and pair.cached.score is not None:
         scores = f"{pair.plain.score:.1f} → {pair.cached.score:.1f} dB"
@@ -98,11 +97,6 @@ def figures(pair: Pair) -> str:
         rows.append(("Cache hits", f"{pair.cached.hit_rate:.0%}", "of decisions at skip stages"))
     cells = [f"<div><dt>{name}</dt><dd><b>{value}</b> <span>{note}</span></dd></div>" for name, value, note in rows]
     return f'<dl class="figures">{"".join(cells)}</dl>'
-
-
-def decibels(value: float) -> str:
-    """Write a PSNR; equal pictures have an infinite one."""
-    return f"{value:.1f} dB" if math.isfinite(value) else "equal"
 
 
 def difference(pair: Pair) -> "Image | None":
@@ -211,14 +205,11 @@ def _table(maps: tuple[TokenMap, ...]) -> str:
 
 
 def _data_uri(picture: "Image") -> str:
-    file = io.BytesIO()
-    picture.save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(picture)).decode()}"
 
 
 __all__ = [
     "caption",
-    "decibels",
     "difference",
     "failed",
     "figures",

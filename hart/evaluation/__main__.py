@@ -75,18 +75,13 @@ def measure_costs(
 
     def paint(config: "HARTCacheConfig | str | None") -> np.ndarray:
         pipeline.model.set_cache_config(config)
-        return paint_scenes(pipeline, scenes, seed, arguments.batch_size, **guidance(arguments))
+        return paint_scenes(pipeline, scenes, seed, arguments.batch_size, guidance_scale=arguments.guidance_scale)
 
     painters = {name: lambda config=config: paint(config) for name, config in chosen.items()}
     try:
         return compare_settings(painters, [scene.caption() for scene in scenes], has_ssim())
     finally:
         pipeline.model.set_cache_config(setting)
-
-
-def guidance(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The guidance asked for, as the pipeline's keyword; none leaves it to the pipeline."""
-    return {} if arguments.guidance_scale is None else {"guidance_scale": arguments.guidance_scale}
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:

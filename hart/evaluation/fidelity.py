@@ -9,7 +9,7 @@ Shapes: B pictures of 128 x 128 pixels.
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,8 +18,6 @@ from hart.evaluation.scenes import CANVAS, parse_caption
 from hart.evaluation.statistics import Table
 from hart.utils.intervals import mean_interval
 from hart.utils.psnr import capped_psnr
-
-"""Stands in dB for the infinite PSNR of a picture that is the truth itself."""
 
 SSIM_WINDOW = 7
 """Side in pixels of the window over which SSIM compares."""
@@ -74,6 +72,11 @@ class Fidelity:
             )
         names = [name for name in self._measured() if name in other._measured()]
         return {name: _row(getattr(self, name) - getattr(other, name), self.captions) for name in names}
+
+    def part(self, indices: Sequence[int]) -> "Fidelity":
+        """The same of some of the pictures."""
+        rows = {name: getattr(self, name)[list(indices)] for name in self._measured()}
+        return replace(self, captions=tuple(self.captions[index] for index in indices), **rows)
 
     def _measured(self) -> list[str]:
         return [name for name in MEASURES if getattr(self, name) is not None]

@@ -8,7 +8,6 @@ import numpy as np
 from hart.evaluation.checker import check_pictures, tabulate
 from hart.evaluation.fidelity import fidelity, has_ssim
 from hart.evaluation.scenes import SIDES, Scene, all_scenes, is_held_out
-from hart.evaluation.statistics import Table
 
 SPLITS = ("held-out", "training")
 
@@ -103,10 +102,7 @@ def evaluate_model(
     checks, captions = check_pictures(pictures, scenes), [scene.caption() for scene in scenes]
     places = {size: [i for i, scene in enumerate(scenes) if scene.size == size] for size in SIDES}
     parts = {size: part for size, part in places.items() if part}
-
-    def measured(part: Sequence[int]) -> Table:
-        return fidelity(pictures[list(part)], [captions[i] for i in part], has_ssim()).summary()
-
+    near = fidelity(pictures, captions, has_ssim())
     return {
         "split": split,
         "num_pictures": num_pictures,
@@ -116,8 +112,8 @@ def evaluate_model(
         "guidance_scale": guidance_scale,
         "table": tabulate(checks),
         "by_size": {size: tabulate([checks[i] for i in part]) for size, part in places.items()},
-        "fidelity": measured(range(len(scenes))),
-        "fidelity_by_size": {size: measured(part) for size, part in parts.items()},
+        "fidelity": near.summary(),
+        "fidelity_by_size": {size: near.part(part).summary() for size, part in parts.items()},
     }
 
 

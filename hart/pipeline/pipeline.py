@@ -3,9 +3,10 @@
 Shapes: N pictures of a call, T text tokens, Dc their width, c code channels, P side of the latent map.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ class HARTPipeline(CheckpointMixin):
             "safety_checker": self.safety_checker,
             "generation_config": dict(self.generation_config),
         }
+
+    def with_model(self, model: HARTForT2I) -> Self:
+        """The same pipeline around another model, such as a wrapper with other cache settings, and without a bar."""
+        other = copy.copy(self)
+        other.model, other.progress = model, False
+        return other
 
     @property
     def device(self) -> torch.device:

@@ -9,7 +9,8 @@ from typing import Any
 
 import hart.serve  # noqa: F401 - names the extra where it is missing, before anything else does
 from hart.serve.settings import ServiceSettings
-from hart.settings import BAD_INPUT, load_settings
+from hart.settings import load_settings
+from hart.utils.command_line import BAD_INPUT
 
 logger = logging.getLogger("hart.serve")
 

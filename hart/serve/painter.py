@@ -1,7 +1,6 @@
 """Painting one batch of jobs with a pipeline, in whatever thread it is called."""
 
 import copy
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hart.pipeline import HARTPipeline
-from hart.utils.images import to_pil
+from hart.utils.images import png_bytes, to_pil
 from hart.utils.prompts import count_tokens
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 PartialCallback = Callable[[int, bytes], None]
 
@@ -106,7 +105,7 @@ class Painter:
                 previews = dict(zip(jobs, to_pil(info.preview()), strict=True))
                 for job, count in wanted:
                     if job.on_partial is not None:
-                        job.on_partial(count, as_png(previews[job]))
+                        job.on_partial(count, png_bytes(previews[job]))
 
         if all(job.abandoned for job in jobs):
             raise AbandonedError
@@ -117,16 +116,9 @@ class Painter:
             batch_size=len(jobs),
             callback_on_stage_end=stage_done,
         )
-        return [as_png(image) for image in output.images]
+        return [png_bytes(image) for image in output.images]
 
 
 def partial_stages(count: int, num_stages: int) -> list[int]:
     """Return the 0-based stages after which pictures are shown, spread evenly; the last stage is never among them."""
     return [(part + 1) * num_stages // (count + 1) - 1 for part in range(count)]
-
-
-def as_png(image: "Image") -> bytes:
-    """Return a picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Pictures as the model makes them, turned into bytes, files and captioned grids."""
 
 import hashlib
+import io
 import math
 import os
 import textwrap
@@ -73,6 +74,13 @@ def file_stem(text: str, max_bytes: int = 60) -> str:
     except UnicodeEncodeError:
         stem = ""
     return stem or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def png_bytes(picture: "Image") -> bytes:
+    """A picture as the content of a PNG file."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
 
 
 def save_png(image: "Image | Tensor", path: str | os.PathLike[str]) -> Path:

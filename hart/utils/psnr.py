@@ -31,5 +31,10 @@ def capped_psnr(picture: NDArray[Any], reference: NDArray[Any]) -> float:
     return min(PSNR_CAP, psnr_of_levels(picture, reference))
 
 
+def in_decibels(value: float) -> str:
+    """A PSNR in words; two pictures that are the same have an infinite one."""
+    return f"{value:.1f} dB" if math.isfinite(value) else "equal"
+
+
 def _decibels(squared: float) -> float:
     return -10 * math.log10(squared) if squared else math.inf

@@ -155,3 +155,10 @@ else:
     sys.exit(3)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("ssim", [True, False])
+def test_a_part_is_what_its_pictures_alone_give(truths, ssim):
+    images = blurred(truths)
+    alone = fidelity(images[[0, 2]], [CAPTIONS[0], CAPTIONS[2]], ssim=ssim)
+    assert fidelity(images, CAPTIONS, ssim=ssim).part([0, 2]).summary() == alone.summary()

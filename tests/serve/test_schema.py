@@ -21,8 +21,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hart.serve.painter import Painter, as_png
+from hart.serve.painter import Painter
 from hart.serve.settings import ServiceSettings
+from hart.utils.images import png_bytes
 from tests.serve.live import running
 
 CHECKS = [
@@ -43,7 +44,7 @@ def api(pipeline):
         def paint(self, jobs):
             return [blank] * len(jobs)
 
-    blank = as_png(pipeline("a cat", seed=0).images[0])
+    blank = png_bytes(pipeline("a cat", seed=0).images[0])
     with running(Instant(pipeline), ServiceSettings()) as address:
         yield schemathesis.openapi.from_url(f"{address}/openapi.json")
 

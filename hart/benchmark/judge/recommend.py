@@ -36,6 +36,8 @@ def recommend(results: Results) -> list[Recommendation]:
             _fastest("speed", results.settings, among, results.rounds),
             *([smallest] if smallest is not None else []),
         ]
+    if plain.quality.fidelity_lost is not None:
+        return _by_fidelity(results)
     balanced = [s for s in others if _keeps_prompts(s, BALANCE_DROP) and _is_near(s, BALANCE_DECIBELS)]
     careful = [
         s for s in others if (_keeps_prompts(s, QUALITY_DROP) or _is_not_worse(s)) and _is_near(s, QUALITY_DECIBELS)
@@ -45,8 +47,6 @@ def recommend(results: Results) -> list[Recommendation]:
         for s in others
         if _keeps_prompts(s, SPEED_DROP) and (s.quality.prompt_drop is not None or _is_near(s, SPEED_DECIBELS))
     ]
-    if plain.quality.fidelity_lost is not None:
-        return _by_fidelity(results)
     judged = plain.quality.prompt_score is not None
     of_balanced = _limit(judged, f"{BALANCE_DROP:.0%}", BALANCE_DECIBELS)
     of_careful = _limit(judged, f"{QUALITY_DROP:.0%} (or {BALANCE_DROP:.0%} and within chance)", QUALITY_DECIBELS)
@@ -66,17 +66,14 @@ def recommend(results: Results) -> list[Recommendation]:
 def _by_fidelity(results: Results) -> list[Recommendation]:
     """By what settings lose of the distance to the true pictures."""
     plain, *others = results.settings
-    found: list[Recommendation] = []
     goals: tuple[tuple[Goal, float], ...] = (
         ("speed", SPEED_LOST),
         ("balance", BALANCE_LOST),
         ("quality", QUALITY_LOST),
     )
-    for goal, most in goals:
-        allowed = [plain, *(setting for setting in others if _lost(setting) <= most)]
-        found.append(_fastest(goal, allowed, _limit_of_fidelity(most), results.rounds))
-    balanced = [plain, *(setting for setting in others if _lost(setting) <= BALANCE_LOST)]
-    smallest = _smallest(balanced, _limit_of_fidelity(BALANCE_LOST))
+    kept = {goal: [plain, *(setting for setting in others if _lost(setting) <= most)] for goal, most in goals}
+    found = [_fastest(goal, kept[goal], _limit_of_fidelity(most), results.rounds) for goal, most in goals]
+    smallest = _smallest(kept["balance"], _limit_of_fidelity(BALANCE_LOST))
     return [*found, *([smallest] if smallest is not None else [])]
 
 

@@ -83,7 +83,7 @@ class Painter:
 
     def __post_init__(self) -> None:
         self.model = EnhancedHARTForT2I.from_hart(self.pipeline.model, self.setting.config)
-        self.pipeline = pipeline_around(self.pipeline, self.model)
+        self.pipeline = self.pipeline.with_model(self.model)
 
     def paint(self, batch: Batch) -> tuple[BatchRecord, Tensor]:
         """Paint a batch: what it took, and its pictures [B, 3, H, W] in 0 to 1 on the CPU."""
@@ -126,11 +126,6 @@ class Painter:
     def forget(self) -> None:
         """Warm-up is over: no statistics, thresholds as configured."""
         self.model.reset_cache_statistics()
-
-
-def pipeline_around(pipeline: HARTPipeline, model: EnhancedHARTForT2I) -> HARTPipeline:
-    """A pipeline like the given one, with another model and without a bar."""
-    return HARTPipeline(**(pipeline.components | {"model": model}), progress=False)
 
 
 def full_flops(model: EnhancedHARTForT2I, pictures: int) -> list[int]:

@@ -18,7 +18,7 @@ from hart.evaluation import num_scenes
 from hart.modules.cache.config import HARTCacheConfig
 from hart.modules.enhanced_hart import EnhancedHARTForT2I
 from hart.pipeline import HARTPipeline
-from hart.tuning.planner import COUNTS, fitting_presets, has_steps
+from hart.tuning.planner import COUNTS, has_steps
 from hart.tuning.planner.proposal import CacheProposal
 from hart.utils.journal import read_identity, same_run
 from hart.utils.machine import this_machine
@@ -193,7 +193,11 @@ def _candidates(
 ) -> list[HARTCacheConfig]:
     """Those asked for, with the run's table where they need one."""
     sides = work.patch_nums
-    given = fitting_presets(sides) + peer_configs(sides) if asked.candidates is None else list(asked.candidates)
+    given = (
+        [*HARTCacheConfig.fitting_presets(sides).values(), *peer_configs(sides)]
+        if asked.candidates is None
+        else list(asked.candidates)
+    )
     if not any(map(needs_table, given)):
         return given
     table = str(measured_table(pipeline, work, folder, progress).path)

@@ -4,6 +4,7 @@ A stage is named by its token count: `patch_nums = (1, 2, 3, 4, 5, 6, 8, 10, 13,
 36, 64, 100, 169 and 256. A branch is the attention ("attn") or the MLP ("mlp") of one layer.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -201,6 +202,15 @@ class HARTCacheConfig:
             return cls.from_dict(fields)
         except ValueError as error:
             raise ValueError(f"preset {name!r} in {FILE_NAME}: {error}") from error
+
+    @classmethod
+    def fitting_presets(cls, patch_nums: Sequence[int]) -> "dict[str, HARTCacheConfig]":
+        """By name, all presets that fit a pyramid and change something on it."""
+        found: dict[str, HARTCacheConfig] = {}
+        for name in cls.preset_names():
+            with contextlib.suppress(ValueError):
+                found[name] = cls.from_preset(name, patch_nums=patch_nums)
+        return {name: config for name, config in found.items() if not config.changes_nothing}
 
     @staticmethod
     def preset_names() -> list[str]:

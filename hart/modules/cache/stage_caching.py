@@ -80,7 +80,7 @@ class StageCaching:
                 is not there or was measured in another way; the old ones stay in force.
         """
         if setting is None:
-            self._enabled, self._config = False, None
+            self._enabled, self._config, self._table = False, None, {}
             return
         if isinstance(setting, str):
             setting = HARTCacheConfig.from_preset(setting, patch_nums=self.patch_nums)

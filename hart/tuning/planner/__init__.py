@@ -1,7 +1,7 @@
 """The planner: `EnhancedHARTForT2I.plan_cache`, read from `planner.py` on."""
 
 from hart.tuning.planner.journal import has_steps
-from hart.tuning.planner.planner import COUNTS, PlanSettings, fitting_presets, plan
+from hart.tuning.planner.planner import COUNTS, PlanSettings, plan
 from hart.tuning.planner.proposal import CacheProposal, PlanCost, Trial, Verification
 from hart.tuning.planner.verify import Judge
 
@@ -13,7 +13,6 @@ __all__ = [
     "PlanSettings",
     "Trial",
     "Verification",
-    "fitting_presets",
     "has_steps",
     "plan",
 ]

@@ -249,7 +249,7 @@ def _candidates(model: TunedModel, settings: PlanSettings) -> list[HARTCacheConf
     """Settings to try beside the search's own; where none are given, all presets that fit the model."""
     sides, depth = model.config.patch_nums, model.config.depth
     if settings.candidates is None:
-        return fitting_presets(sides)
+        return list(HARTCacheConfig.fitting_presets(sides).values())
     for index, config in enumerate(settings.candidates):
         if not isinstance(config, HARTCacheConfig):
             raise ValueError(f"candidates[{index}] is {config!r}; allowed are HARTCacheConfigs.")
@@ -258,20 +258,6 @@ def _candidates(model: TunedModel, settings: PlanSettings) -> list[HARTCacheConf
         except ValueError as error:
             raise ValueError(f"candidates[{index}]: {error}") from error
     return [config for config in settings.candidates if not config.changes_nothing]
-
-
-def fitting_presets(sides: Sequence[int]) -> list[HARTCacheConfig]:
-    """All presets that change something on a pyramid."""
-    return [config for name in HARTCacheConfig.preset_names() if (config := _preset(name, sides)) is not None]
-
-
-def _preset(name: str, sides: Sequence[int]) -> HARTCacheConfig | None:
-    """None where it does not fit the pyramid, or changes nothing."""
-    try:
-        config = HARTCacheConfig.from_preset(name, patch_nums=sides)
-    except ValueError:
-        return None
-    return None if config.changes_nothing else config
 
 
 def _cost(model: TunedModel, counts: tuple[int, int, int], seconds: float, pictures: int) -> PlanCost:
@@ -286,4 +272,4 @@ def _cost(model: TunedModel, counts: tuple[int, int, int], seconds: float, pictu
     )
 
 
-__all__ = ["COUNTS", "PlanSettings", "confirm", "fitting_presets", "plan"]
+__all__ = ["COUNTS", "PlanSettings", "confirm", "plan"]

@@ -596,3 +596,8 @@ def test_changes_are_the_fields_that_differ_from_the_defaults():
     config = HARTCacheConfig(skip_stages=[256], refresh_ratio={256: 0.5}, unselected="nothing")
     assert config.changes() == {"skip_stages": [256], "refresh_ratio": {"256": 0.5}, "unselected": "nothing"}
     assert HARTCacheConfig.from_dict(config.changes()) == config
+
+
+def test_fitting_presets_are_those_that_change_something():
+    assert list(HARTCacheConfig.fitting_presets(TEN)) == [n for n in HARTCacheConfig.preset_names() if n != "no-cache"]
+    assert HARTCacheConfig.fitting_presets((1,)) == {}

@@ -50,6 +50,14 @@ def test_settings_go_in_and_come_out_as_copies(caching):
     assert caching.config == HARTCacheConfig(**LAST)
 
 
+def test_the_table_goes_with_its_settings(caching, monkeypatch):
+    monkeypatch.setattr(StageCaching, "_read_table", lambda self, config: {("attn", 0, 64): 0.9})
+    caching.set_config(HARTCacheConfig(**LAST))
+    assert caching.table == {("attn", 0, 64): 0.9}
+    caching.set_config(None)
+    assert caching.table == {}
+
+
 def test_refused_settings_leave_the_old_ones(caching):
     caching.set_config(HARTCacheConfig(**LAST))
     for changes in ({"skip_stages": [63]}, {"estimator": "calibrated"}):
