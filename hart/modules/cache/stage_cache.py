@@ -36,6 +36,7 @@ class StageState:
         start: its inputs.
         reused: indices of branches that reuse.
         chosen_Rm: indices of the tokens that are computed all the same; None for none (or all).
+        chosen_stage: the stage of those tokens alone, which all branches share.
         computed_Rn: tokens that any branch computed, where each branch chooses its own.
         sums: outputs added up per fused run, while the stage is being kept.
         previous: the kept stage's input, upsampled (or None), in a list of one once it was asked for.
@@ -45,6 +46,7 @@ class StageState:
     start: StageStart
     reused: frozenset[int] = frozenset()
     chosen_Rm: Tensor | None = None
+    chosen_stage: Any = None
     computed_Rn: Tensor | None = None
     sums: dict[FusedRun, Tensor] = field(default_factory=dict)
     previous: list[Tensor | None] = field(default_factory=list)
@@ -228,8 +230,11 @@ class StageCache(BranchCache):
         if chosen_Rm is None:  # FastVAR's way: before every branch, from its own input
             chosen_Rm = self._select(x_RnC)
             state.computed_Rn = _marked(state.computed_Rn, chosen_Rm, x_RnC)
+            chosen_stage = stage.select(chosen_Rm)
+        else:
+            chosen_stage = state.chosen_stage = state.chosen_stage or stage.select(chosen_Rm)
         index_RmC = chosen_Rm[..., None].expand(-1, -1, x_RnC.shape[-1])
-        computed_RmC = function(x_RnC.gather(1, index_RmC), stage.select(chosen_Rm))
+        computed_RmC = function(x_RnC.gather(1, index_RmC), chosen_stage)
         self.flops.count_branch(*branch_at(branch_index), state.plan.index, chosen_Rm.shape[1], stage)
         if self.config.unselected == "nothing":
             return x_RnC + torch.zeros_like(x_RnC).scatter(1, index_RmC, computed_RmC)
